@@ -1,0 +1,103 @@
+"""`evm.events`: what the chains said, at the configured depth; one fenced writer per chain."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from schemas.base import Address, Amount, ChainId, Count, Fact, Hash
+
+ContractRequestId = Annotated[str, Field(min_length=1, max_length=400)]
+
+
+class EventName(StrEnum):
+    """The contract events that matter, whatever a profile's contract calls them."""
+
+    REDEEM_REQUESTED = "RedeemRequested"
+    MINTED = "Minted"
+    REDEEMED = "Redeemed"
+
+
+class EventSeat(Fact):
+    """Where a contract event stands on its chain. With the block hash, it is unique for ever."""
+
+    chain_id: ChainId
+    block_number: Count
+    block_hash: Hash
+    block_timestamp: Count
+    tx_hash: Hash
+    log_index: Count
+
+    @property
+    def key(self) -> str:
+        return str(self.chain_id)
+
+    @property
+    def seat(self) -> str:
+        return f"{self.chain_id}:{self.block_hash}:{self.log_index}"
+
+
+class ContractEvent(EventSeat):
+    """A `RedeemRequested`, `Minted` or `Redeemed` of the configured contract.
+
+    `account` is the holder: `to` of a mint, `from` of a redeem. `amount` is in base units.
+    """
+
+    contract: Address
+    event: EventName
+    request_id: ContractRequestId
+    account: Address
+    amount: Amount
+
+    @property
+    def id(self) -> str:
+        return f"event:{self.seat}"
+
+
+class EventRetracted(EventSeat):
+    """A reorganisation deeper than the configured depth took back an event of the log."""
+
+    event: EventName
+    request_id: ContractRequestId
+    reason: str
+
+    @property
+    def id(self) -> str:
+        return f"retracted:{self.seat}"
+
+
+class BlocksFollowed(Fact):
+    """The follower's cursor: every event of blocks `from_block` to `to_block` is on the log."""
+
+    chain_id: ChainId
+    from_block: Count
+    to_block: Count
+    to_hash: Hash
+    to_timestamp: Count
+
+    @property
+    def id(self) -> str:
+        return f"blocks:{self.chain_id}:{self.to_block}:{self.to_hash}"
+
+    @property
+    def key(self) -> str:
+        return str(self.chain_id)
+
+
+class ChainHalted(Fact):
+    """The follower stopped: the chain and the log disagree in a way that no machine may settle."""
+
+    chain_id: ChainId
+    block_number: Count
+    block_hash: Hash
+    reason: str
+
+    @property
+    def id(self) -> str:
+        return f"halted:{self.chain_id}:{self.block_number}:{self.block_hash}"
+
+    @property
+    def key(self) -> str:
+        return str(self.chain_id)

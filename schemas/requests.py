@@ -1,0 +1,244 @@
+"""`requests`: the life of each request, in total order. Written by the request agents.
+
+Facts named `...Reported` carry what another topic said about this request (its `lanes`, its chain)
+into the request's own order; the others are decisions.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from schemas.base import Address, Amount, ChainId, Count, Fact, Hash, RequestType
+from schemas.evm import EventName
+from schemas.lanes import RelayRefusal
+
+
+class RejectionReason(StrEnum):
+    """Why nothing was drafted: the input itself is bad or forbidden."""
+
+    UNKNOWN_CHAIN = "UNKNOWN_CHAIN"
+    INVALID_ADDRESS = "INVALID_ADDRESS"
+    INVALID_AMOUNT = "INVALID_AMOUNT"
+
+
+class FailureReason(StrEnum):
+    """Why a request that was drafted cannot be completed."""
+
+    CONTRACT_REVERTED = "CONTRACT_REVERTED"
+    EVIDENCE_MISMATCH = "EVIDENCE_MISMATCH"
+
+
+class RequestFact(Fact):
+    request_key: Annotated[str, Field(min_length=1, max_length=500)]
+
+    @property
+    def key(self) -> str:
+        return self.request_key
+
+
+class RequestReceived(RequestFact):
+    """A request exists. `user` and `amount` stand as received; see `MintOk`.
+
+    `origin` is the log position of the fact that said so; `origin_event` names the contract event
+    of a redeem (chain, block hash, log index).
+    """
+
+    circumstances: ClassVar[frozenset[str]] = frozenset({"origin"})
+
+    request_id: str
+    type: RequestType
+    chain_id: ChainId
+    user: str
+    amount: str
+    fiat_ref: str | None = None
+    origin: str
+    origin_event: str | None = None
+
+    @property
+    def id(self) -> str:
+        return f"{self.request_key}:received"
+
+
+class RequestRejected(RequestFact):
+    """Bad or forbidden input; nothing was drafted."""
+
+    reason: RejectionReason
+    detail: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.request_key}:rejected"
+
+
+class AttemptFact(RequestFact):
+    attempt: Annotated[int, Field(ge=1)]
+
+
+class ApprovalDrafted(AttemptFact):
+    """What will be signed, fixed before KMS is asked. `deadline` is Unix seconds."""
+
+    contract: Address
+    approval_nonce: Amount
+    deadline: Count
+    digest: Hash
+
+    @property
+    def id(self) -> str:
+        return f"{self.request_key}:drafted:{self.attempt}"
+
+
+class ApprovalSigned(AttemptFact):
+    """KMS signed the digest: 65 bytes r, s, v with low s. Another signature of the same digest by
+    the same key is as good; the first one counts."""
+
+    circumstances: ClassVar[frozenset[str]] = frozenset({"signature"})
+
+    digest: Hash
+    signature: Annotated[str, Field(pattern=r"^0x[0-9a-f]{130}$")]
+    signer: Address
+
+    @property
+    def id(self) -> str:
+        return f"{self.request_key}:signed:{self.attempt}"
+
+
+class RelayAssigned(AttemptFact):
+    """Which wallet relays this attempt. The choice follows load; the first one counts."""
+
+    circumstances: ClassVar[frozenset[str]] = frozenset({"wallet"})
+
+    wallet: Address
+
+    @property
+    def id(self) -> str:
+        return f"{self.request_key}:assigned:{self.attempt}"
+
+
+class SubmissionReported(AttemptFact):
+    """The lane broadcast a transaction for this attempt."""
+
+    wallet: Address
+    nonce: Count
+    tx_hash: Hash
+
+    @property
+    def id(self) -> str:
+        return f"{self.request_key}:submitted:{self.tx_hash}"
+
+
+class InclusionReported(AttemptFact):
+    """A block holds the transaction. No evidence yet: the block may go, the call may fail."""
+
+    tx_hash: Hash
+    block_number: Count
+    block_hash: Hash
+    succeeded: bool
+
+    @property
+    def id(self) -> str:
+        return f"{self.request_key}:included:{self.tx_hash}:{self.block_hash}"
+
+
+class OrphaningReported(AttemptFact):
+    """The block that held the transaction is gone; the same bytes go out again."""
+
+    tx_hash: Hash
+    block_hash: Hash
+
+    @property
+    def id(self) -> str:
+        return f"{self.request_key}:orphaned:{self.tx_hash}:{self.block_hash}"
+
+
+class RefusalReported(AttemptFact):
+    """The lane proved that this attempt cannot succeed."""
+
+    reason: RelayRefusal
+    detail: str
+    block_number: Count
+    block_timestamp: Count
+
+    @property
+    def id(self) -> str:
+        return f"{self.request_key}:refused:{self.attempt}"
+
+
+class EvidenceReported(RequestFact):
+    """The contract's own event for this request is final on its chain."""
+
+    chain_id: ChainId
+    event: EventName
+    account: Address
+    amount: Amount
+    tx_hash: Hash
+    block_number: Count
+    block_hash: Hash
+    log_index: Count
+
+    @property
+    def seat(self) -> str:
+        return f"{self.chain_id}:{self.block_hash}:{self.log_index}"
+
+    @property
+    def id(self) -> str:
+        return f"{self.request_key}:evidence:{self.seat}"
+
+
+class RetractionReported(RequestFact):
+    """A deep reorganisation took back this request's origin event or its evidence."""
+
+    event: EventName
+    seat: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.request_key}:retraction:{self.seat}"
+
+
+class ApprovalExpired(AttemptFact):
+    """The approval can no longer execute: its deadline passed in a final block, and the chain says
+    that the request is unprocessed."""
+
+    block_number: Count
+    block_timestamp: Count
+
+    @property
+    def id(self) -> str:
+        return f"{self.request_key}:expired:{self.attempt}"
+
+
+class RequestCompleted(RequestFact):
+    """Completed by evidence: `seat` names the contract event."""
+
+    seat: str
+    tx_hash: Hash
+    block_number: Count
+
+    @property
+    def id(self) -> str:
+        return f"{self.request_key}:completed:{self.seat}"
+
+
+class RequestFailed(RequestFact):
+    """Proved impossible, with the reason a person can act on."""
+
+    attempt: Count
+    reason: FailureReason
+    detail: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.request_key}:failed:{self.attempt}:{self.reason}"
+
+
+class RequestRetracted(RequestFact):
+    """The redeem's own origin event was reorganised away."""
+
+    seat: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.request_key}:retracted:{self.seat}"
