@@ -1,0 +1,303 @@
+"""Settings: everything from the environment, checked at once, secrets never shown.
+
+`env.example` lists every setting with its meaning; a test compares it with this module.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from eth_keys.main import KeyAPI
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from orchestrator.core.policy import address_or_none
+from orchestrator.core.terms import ChainTerms, Terms
+from orchestrator.errors import ConfigurationError
+
+DEFAULT_CHAIN_IDS = (5920, 5921, 5922, 5923, 5924)
+
+
+class Need(StrEnum):
+    """What a role cannot do without; only what is needed is demanded."""
+
+    KAFKA = "KAFKA"
+    DATABASE = "DATABASE"
+    KMS = "KMS"
+    KURO = "KURO"
+    NODES = "NODES"
+    CONTRACTS = "CONTRACTS"
+    WALLETS = "WALLETS"
+    """Addresses of the relaying wallets."""
+    WALLET_KEYS = "WALLET_KEYS"
+
+
+class Settings(BaseSettings):
+    """Settings that do not depend on a chain. Times in seconds, amounts in wei."""
+
+    model_config = SettingsConfigDict(extra="ignore", case_sensitive=False)
+
+    database_url: SecretStr | None = None
+    kafka_bootstrap_servers: str | None = None
+    kafka_prefix: Annotated[str, Field(pattern=r"^[a-z0-9.-]{1,80}$")] = "orchestrator"
+    kafka_replication_factor: Annotated[int, Field(ge=0, le=10)] = 0
+    aws_region: str | None = None
+    kms_key_id: str | None = None
+    aws_endpoint_url_kms: str | None = None
+    kms_concurrency: Annotated[int, Field(ge=1, le=1000)] = 32
+    chain_ids: Annotated[tuple[int, ...], NoDecode] = DEFAULT_CHAIN_IDS
+    kuro_websocket_url: str | None = None
+    kuro_rest_url: str | None = None
+    kuro_mint_chain_id: int = 5920
+    kuro_rest_interval_seconds: Annotated[float, Field(gt=0)] = 30.0
+    approval_ttl_seconds: Annotated[int, Field(ge=60)] = 86_400
+    confirmations: Annotated[int, Field(ge=0, le=100_000)] = 6
+    head_poll_seconds: Annotated[float, Field(ge=0.05, le=60)] = 0.25
+    lane_in_flight_limit: Annotated[int, Field(ge=1, le=100_000)] = 512
+    fee_cap_wei: Annotated[int, Field(ge=1)] = 500 * 10**9
+    priority_fee_wei: Annotated[int, Field(ge=0)] = 10**9
+    host: str = "0.0.0.0"  # noqa: S104 - a service in a container listens on all its addresses
+    port: Annotated[int, Field(ge=0, le=65_535)] = 3000
+    log_level: Annotated[str, Field(pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+
+    @field_validator("chain_ids", mode="before")
+    @classmethod
+    def _list_of_ids(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            parts = [part.strip() for part in value.split(",") if part.strip()]
+            if not parts or not all(part.isdigit() for part in parts):
+                raise ValueError("a comma-separated list of chain ids, for example 5920,5921")
+            return tuple(dict.fromkeys(int(part) for part in parts))
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+
+CHAIN_SETTINGS = (
+    "KADENA_EVM_CHAIN_<id>_RPC",
+    "EVM_CHAIN_<id>_RPC",
+    "STABLECOIN_CONTRACT_ADDRESS_<id>",
+    "RELAYER_PRIVATE_KEY_<id>",
+    "RELAYER_ADDRESS_<id>",
+    "CONFIRMATIONS_<id>",
+    "START_BLOCK_<id>",
+)
+"""Settings per chain; `<id>` stands for the chain id."""
+
+FILE_SETTINGS = ("DATABASE_URL_FILE", "RELAYER_PRIVATE_KEY_<id>_FILE")
+"""Secrets may stand in files instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChainConfig:
+    """One chain. `private_keys` are 0x hex and never shown."""
+
+    chain_id: int
+    rpc_urls: tuple[str, ...]
+    contract: str
+    wallets: tuple[str, ...]
+    confirmations: int
+    start_block: int
+    private_keys: tuple[SecretStr, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings of a process, checked."""
+
+    settings: Settings
+    chains: Mapping[int, ChainConfig]
+
+    @property
+    def terms(self) -> Terms:
+        return Terms(
+            chains={
+                chain.chain_id: ChainTerms(chain.chain_id, chain.contract, chain.wallets)
+                for chain in self.chains.values()
+            },
+            approval_ttl_seconds=self.settings.approval_ttl_seconds,
+        )
+
+    @property
+    def kafka(self) -> str:
+        assert self.settings.kafka_bootstrap_servers is not None
+        return self.settings.kafka_bootstrap_servers
+
+    @property
+    def database_url(self) -> str:
+        assert self.settings.database_url is not None
+        return self.settings.database_url.get_secret_value()
+
+
+def load(needs: Iterable[Need], environ: Mapping[str, str] | None = None) -> Config:
+    """Read the environment. Raises ConfigurationError that names every problem at once."""
+    environ = dict(os.environ if environ is None else environ)
+    wanted = frozenset(needs)
+    problems: list[str] = []
+    values = {
+        name: environ[name.upper()] for name in Settings.model_fields if environ.get(name.upper())
+    }
+    if "database_url" not in values and environ.get("DATABASE_URL_FILE"):
+        values["database_url"] = _file(environ, "DATABASE_URL_FILE", problems) or ""
+    settings = _settings(values, problems)
+    problems += _missing(values, wanted)
+    chains = {
+        chain_id: _chain(chain_id, environ, settings, wanted, problems)
+        for chain_id in settings.chain_ids
+    }
+    if Need.KURO in wanted and settings.kuro_mint_chain_id not in chains:
+        problems.append(f"KURO_MINT_CHAIN_ID: {settings.kuro_mint_chain_id} is not among CHAIN_IDS")
+    if problems:
+        raise ConfigurationError(problems)
+    return Config(settings, chains)
+
+
+def _settings(values: dict[str, str], problems: list[str]) -> Settings:
+    """The checked settings; a bad one is named and stands at its default, so that the rest of the
+    configuration can be checked in the same run."""
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        faults = error.errors(include_input=False, include_url=False)
+    bad = {str(fault["loc"][0]) for fault in faults}
+    problems += [f"{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in faults]
+    return Settings.model_validate({name: text for name, text in values.items() if name not in bad})
+
+
+_PLAIN_NEEDS = {
+    Need.KAFKA: {"kafka_bootstrap_servers": "host:port of the brokers, comma-separated"},
+    Need.DATABASE: {"database_url": "postgresql://user:password@host/database"},
+    Need.KMS: {
+        "aws_region": "the region of the KMS key",
+        "kms_key_id": "id, ARN or alias of an ECC_SECG_P256K1 key with usage SIGN_VERIFY",
+    },
+    Need.KURO: {
+        "kuro_websocket_url": "for example ws://kuro:8080/events",
+        "kuro_rest_url": "for example http://kuro:8080/api",
+    },
+}
+
+
+def _missing(values: Mapping[str, str], wanted: frozenset[Need]) -> list[str]:
+    return [
+        f"{name.upper()}: missing; give {meaning}"
+        for need, names in _PLAIN_NEEDS.items()
+        if need in wanted
+        for name, meaning in names.items()
+        if name not in values
+    ]
+
+
+def _chain(
+    chain_id: int,
+    environ: Mapping[str, str],
+    settings: Settings,
+    wanted: frozenset[Need],
+    problems: list[str],
+) -> ChainConfig:
+    rpc_name = f"KADENA_EVM_CHAIN_{chain_id}_RPC"
+    rpc = environ.get(rpc_name) or environ.get(f"EVM_CHAIN_{chain_id}_RPC") or ""
+    urls = tuple(url.strip() for url in rpc.split(",") if url.strip())
+    if Need.NODES in wanted and not urls:
+        problems.append(f"{rpc_name}: missing; give the node's http(s) URL, or several")
+    for number, url in enumerate(urls, 1):
+        if not url.startswith(("http://", "https://")):
+            problems.append(f"{rpc_name}: URL {number} does not begin with http:// or https://")
+    contract_name = f"STABLECOIN_CONTRACT_ADDRESS_{chain_id}"
+    contract = environ.get(contract_name, "")
+    if Need.CONTRACTS in wanted and not contract:
+        problems.append(f"{contract_name}: missing; give the address of the stablecoin contract")
+    if contract and address_or_none(contract) is None:
+        problems.append(f"{contract_name}: {contract!r} is no address (0x, 40 hex digits, EIP-55)")
+    keys = _private_keys(chain_id, environ, problems)
+    addresses = _addresses(chain_id, environ, keys, problems)
+    if Need.WALLET_KEYS in wanted and not keys:
+        problems.append(
+            f"RELAYER_PRIVATE_KEY_{chain_id}: missing; give one or several 0x hex keys, or their "
+            f"file in RELAYER_PRIVATE_KEY_{chain_id}_FILE"
+        )
+    if Need.WALLETS in wanted and not addresses and Need.WALLET_KEYS not in wanted:
+        problems.append(
+            f"RELAYER_ADDRESS_{chain_id}: missing; give the wallets' addresses (or their keys)"
+        )
+    return ChainConfig(
+        chain_id=chain_id,
+        rpc_urls=urls,
+        contract=address_or_none(contract) or "",
+        wallets=addresses,
+        confirmations=_count(
+            f"CONFIRMATIONS_{chain_id}", environ, settings.confirmations, problems
+        ),
+        start_block=_count(f"START_BLOCK_{chain_id}", environ, 0, problems),
+        private_keys=keys,
+    )
+
+
+def _count(name: str, environ: Mapping[str, str], default: int, problems: list[str]) -> int:
+    text = environ.get(name, "")
+    if not text:
+        return default
+    if not text.isdigit():
+        problems.append(f"{name}: {text!r} is no whole number of blocks")
+        return default
+    return int(text)
+
+
+def _private_keys(
+    chain_id: int, environ: Mapping[str, str], problems: list[str]
+) -> tuple[SecretStr, ...]:
+    name = f"RELAYER_PRIVATE_KEY_{chain_id}"
+    text = environ.get(name) or _file(environ, f"{name}_FILE", problems) or ""
+    keys: list[SecretStr] = []
+    for number, part in enumerate((part.strip() for part in text.split(",") if part.strip()), 1):
+        digits = part.removeprefix("0x")
+        try:
+            KeyAPI().PrivateKey(bytes.fromhex(digits)).public_key.to_checksum_address()
+        except Exception:  # noqa: BLE001 - what was given may be a key: never show it
+            problems.append(f"{name}: key {number} is not 0x and 64 hex digits of a valid key")
+            continue
+        keys.append(SecretStr("0x" + digits))
+    return tuple(keys)
+
+
+def _addresses(
+    chain_id: int,
+    environ: Mapping[str, str],
+    keys: tuple[SecretStr, ...],
+    problems: list[str],
+) -> tuple[str, ...]:
+    derived = tuple(
+        KeyAPI()
+        .PrivateKey(bytes.fromhex(key.get_secret_value()[2:]))
+        .public_key.to_checksum_address()
+        for key in keys
+    )
+    name = f"RELAYER_ADDRESS_{chain_id}"
+    given = [part.strip() for part in environ.get(name, "").split(",") if part.strip()]
+    addresses = tuple(address_or_none(part) or "" for part in given)
+    if "" in addresses:
+        problems.append(f"{name}: {given[addresses.index('')]!r} is no address")
+    elif derived and addresses and set(derived) != set(addresses):
+        problems.append(f"{name}: does not name the wallets of RELAYER_PRIVATE_KEY_{chain_id}")
+    if len(set(derived)) != len(derived) or len(set(addresses)) != len(addresses):
+        problems.append(f"RELAYER_PRIVATE_KEY_{chain_id}: names a wallet twice")
+    return derived or addresses
+
+
+def _file(environ: Mapping[str, str], name: str, problems: list[str]) -> str | None:
+    path = environ.get(name)
+    if not path:
+        return None
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"{name}: {path} cannot be read ({type(error).__name__})")
+        return None

@@ -1,0 +1,42 @@
+"""What a chain shows, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A block's header. `timestamp` in Unix seconds; `base_fee_wei` is None before EIP-1559."""
+
+    number: int
+    hash: str
+    parent_hash: str
+    timestamp: int
+    base_fee_wei: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    tx_hash: str
+    block_number: int
+    block_hash: str
+    succeeded: bool
+    gas_used: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChainView:
+    """One look at a chain from one wallet's side, all of it asked for at the same head.
+
+    `nonce` is the account's count at `head`; `final_nonce` is its count at `final`, the newest
+    block of the configured depth. `receipts` holds an entry for each transaction that was asked about;
+    None where the chain has no receipt.
+    """
+
+    head: Head
+    final: Head
+    nonce: int
+    final_nonce: int
+    receipts: Mapping[str, Receipt | None]

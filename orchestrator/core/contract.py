@@ -1,0 +1,163 @@
+"""The `orchestrator` contract profile: EIP-712 approvals, calldata and events of our Stablecoin.
+
+A profile is data and small pure functions. Sources: EIP-712 (typed data), the Solidity ABI
+specification (calldata, event topics).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from eth_abi.abi import decode, encode
+from eth_account.messages import encode_typed_data
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+
+from schemas.base import RequestType
+from schemas.evm import EventName
+
+DOMAIN_NAME = "Stablecoin"
+DOMAIN_VERSION = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What the issuer's key approves. `amount` in base units, `deadline` in Unix seconds."""
+
+    type: RequestType
+    chain_id: int
+    contract: str
+    request_id: str
+    account: str
+    amount: int
+    nonce: int
+    deadline: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    primary_type: str
+    account_field: str
+    selector: bytes
+
+
+def _selector(signature: str) -> bytes:
+    return bytes(keccak(text=signature)[:4])
+
+
+_ARGUMENTS = ["string", "address", "uint256", "uint256", "uint256", "bytes"]
+_CALLS = {
+    RequestType.MINT: _Call(
+        "MintApproval", "to", _selector(f"mintWithApproval({','.join(_ARGUMENTS)})")
+    ),
+    RequestType.REDEEM: _Call(
+        "RedeemFinalize", "from", _selector(f"finalizeRedeem({','.join(_ARGUMENTS)})")
+    ),
+}
+_IS_PROCESSED = _selector("isProcessed(string)")
+
+EVENT_TOPICS: dict[str, EventName] = {
+    "0x" + keccak(text=f"{name}(string,address,uint256)").hex(): name for name in EventName
+}
+"""topic0 of each event that matters, as `eth_getLogs` takes and gives it."""
+
+EVIDENCE_OF = {RequestType.MINT: EventName.MINTED, RequestType.REDEEM: EventName.REDEEMED}
+"""Which event proves that a request of this type was executed."""
+
+
+def approval_nonce(request_key: str) -> int:
+    """Unique per contract, derived from the request so that it needs no counter; the same for every
+    attempt: two approvals of one request can then never both execute."""
+    return int.from_bytes(keccak(text=request_key), "big")
+
+
+def typed_data(approval: Approval) -> dict[str, Any]:
+    """The EIP-712 message as wallets and libraries take it."""
+    call = _CALLS[approval.type]
+    return {
+        "primaryType": call.primary_type,
+        "types": {
+            "EIP712Domain": [
+                {"name": "name", "type": "string"},
+                {"name": "version", "type": "string"},
+                {"name": "chainId", "type": "uint256"},
+                {"name": "verifyingContract", "type": "address"},
+            ],
+            call.primary_type: [
+                {"name": "requestId", "type": "string"},
+                {"name": call.account_field, "type": "address"},
+                {"name": "amount", "type": "uint256"},
+                {"name": "nonce", "type": "uint256"},
+                {"name": "deadline", "type": "uint256"},
+            ],
+        },
+        "domain": {
+            "name": DOMAIN_NAME,
+            "version": DOMAIN_VERSION,
+            "chainId": approval.chain_id,
+            "verifyingContract": approval.contract,
+        },
+        "message": {
+            "requestId": approval.request_id,
+            call.account_field: approval.account,
+            "amount": approval.amount,
+            "nonce": approval.nonce,
+            "deadline": approval.deadline,
+        },
+    }
+
+
+def digest(approval: Approval) -> str:
+    """The 32 bytes to sign, 0x hex: keccak256(0x19 0x01 ‖ domain separator ‖ struct hash)."""
+    message = encode_typed_data(full_message=typed_data(approval))
+    return "0x" + keccak(b"\x19\x01" + message.header + message.body).hex()
+
+
+def calldata(approval: Approval, signature: str) -> str:
+    """`mintWithApproval` or `finalizeRedeem` with the 65-byte signature, 0x hex."""
+    arguments = encode(
+        _ARGUMENTS,
+        [
+            approval.request_id,
+            approval.account,
+            approval.amount,
+            approval.nonce,
+            approval.deadline,
+            bytes.fromhex(signature[2:]),
+        ],
+    )
+    return "0x" + (_CALLS[approval.type].selector + arguments).hex()
+
+
+def is_processed_calldata(request_id: str) -> str:
+    """Asks `isProcessed(string)`; the answer is an ABI bool."""
+    return "0x" + (_IS_PROCESSED + encode(["string"], [request_id])).hex()
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedEvent:
+    """`amount` in base units; `account` is the indexed `to` or `from`."""
+
+    event: EventName
+    request_id: str
+    account: str
+    amount: int
+
+
+def decode_event(topics: list[str], data: str) -> DecodedEvent | None:
+    """The event behind a log's topics and data (0x hex); None for events that do not matter here.
+
+    Raises ValueError when a log with one of our topics does not hold what its signature says.
+    """
+    event = EVENT_TOPICS.get(topics[0].lower()) if topics else None
+    if event is None:
+        return None
+    if len(topics) != 2:
+        raise ValueError(f"{event} should have one indexed argument, not {len(topics) - 1}")
+    try:
+        request_id, amount = decode(["string", "uint256"], bytes.fromhex(data[2:]))
+    except Exception as error:  # noqa: BLE001 - eth-abi raises many kinds
+        raise ValueError(f"{event} does not decode: {error}") from None
+    account = str(to_checksum_address("0x" + topics[1][-40:]))
+    return DecodedEvent(event, request_id, account, amount)

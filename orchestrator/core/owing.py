@@ -1,0 +1,236 @@
+"""What a request still owes, from its state alone: facts to append, and one digest to sign."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from zlib import crc32
+
+from eth_utils.address import to_checksum_address
+
+from orchestrator.core.contract import (
+    EVIDENCE_OF,
+    Approval,
+    approval_nonce,
+    calldata,
+    digest,
+)
+from orchestrator.core.lifecycle import RequestState, Stage
+from orchestrator.core.policy import normalised_amount, normalised_user, screen
+from orchestrator.core.terms import Terms
+from schemas.base import Fact
+from schemas.lanes import RelayRefusal, RelayRequested
+from schemas.requests import (
+    ApprovalDrafted,
+    ApprovalExpired,
+    EvidenceReported,
+    FailureReason,
+    RelayAssigned,
+    RequestCompleted,
+    RequestFailed,
+    RequestReceived,
+    RequestRejected,
+    RequestRetracted,
+)
+from schemas.topics import LANES, REQUESTS, Topic
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """A fact owed to a topic. It is owed until the fold of `requests` shows its effect."""
+
+    topic: Topic
+    fact: Fact
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """A signature owed: KMS is to sign `approval`, whose digest is on the log."""
+
+    request_key: str
+    attempt: int
+    approval: Approval
+    digest: str
+
+
+Owed = Append | Sign
+
+
+def pending(state: RequestState, terms: Terms) -> Owed | None:
+    """The one thing that this request waits for us to do; None when it waits for others, or ended.
+
+    A pure function of the log and the terms: called twice, it owes the same with the same ids.
+    A request whose chain, or whose chain's wallets, are no longer configured waits for them.
+    """
+    received = state.received
+    if received is None or state.stage in (Stage.COMPLETED, Stage.REJECTED, Stage.RETRACTED):
+        return None
+    if state.evidence is not None:
+        return _judged(state, received, state.evidence)
+    if state.origin_retracted:
+        assert received.origin_event is not None
+        return _request(RequestRetracted(request_key=state.key, seat=received.origin_event))
+    chain = terms.chains.get(received.chain_id)
+    match state.stage:
+        case Stage.RECEIVED:
+            rejection = screen(received, terms)
+            if rejection is None:
+                return _first_draft(state, received, terms)
+            return _request(
+                RequestRejected(
+                    request_key=state.key, reason=rejection.reason, detail=rejection.detail
+                )
+            )
+        case Stage.EXPIRED if chain is not None:
+            return _drafted(state, received, chain.contract, _fresh_deadline(state, terms))
+        case Stage.DRAFTED:
+            return _signature(state)
+        case Stage.SIGNED if chain is not None and chain.wallets:
+            return _request(_assignment(state, chain.wallets))
+        case Stage.RELAYING | Stage.SUBMITTED | Stage.INCLUDED if state.refusal is not None:
+            return _refused(state)
+        case Stage.RELAYING:
+            return Append(LANES, relay(state))
+    return None
+
+
+def _request(fact: Fact) -> Append:
+    return Append(REQUESTS, fact)
+
+
+def _judged(state: RequestState, received: RequestReceived, event: EvidenceReported) -> Owed | None:
+    """Completed by evidence, whoever sent the transaction; failed when it tells another story."""
+    expected = (
+        received.chain_id,
+        EVIDENCE_OF[received.type],
+        normalised_user(received.user),
+        normalised_amount(received.amount),
+    )
+    found = (event.chain_id, event.event, event.account, str(event.amount))
+    if expected == found:
+        return _request(
+            RequestCompleted(
+                request_key=state.key,
+                seat=event.seat,
+                tx_hash=event.tx_hash,
+                block_number=event.block_number,
+            )
+        )
+    if state.stage is Stage.FAILED:
+        return None
+    return _request(
+        RequestFailed(
+            request_key=state.key,
+            attempt=state.attempt,
+            reason=FailureReason.EVIDENCE_MISMATCH,
+            detail=f"the contract executed {found[1]} of {found[3]} for {found[2]} on chain "
+            f"{found[0]} in transaction {event.tx_hash}; the request is {expected[1]} of "
+            f"{expected[3]} for {expected[2]} on chain {expected[0]}",
+        )
+    )
+
+
+def _first_draft(state: RequestState, received: RequestReceived, terms: Terms) -> Append:
+    """The first draft, or the same approval once more for a request that began anew (its origin or
+    its evidence was retracted): the old one may still execute, so no other may stand beside it. If
+    its time is over, the lane proves that, and then a fresh one is drafted."""
+    if state.drafted is not None:
+        return _drafted(state, received, state.drafted.contract, state.drafted.deadline)
+    contract = terms.chains[received.chain_id].contract
+    return _drafted(state, received, contract, _fresh_deadline(state, terms))
+
+
+def _fresh_deadline(state: RequestState, terms: Terms) -> int:
+    return state.opened_seconds + terms.approval_ttl_seconds
+
+
+def _drafted(
+    state: RequestState, received: RequestReceived, contract: str, deadline: int
+) -> Append:
+    approval = Approval(
+        type=received.type,
+        chain_id=received.chain_id,
+        contract=contract,
+        request_id=received.request_id,
+        account=to_checksum_address(received.user),
+        amount=int(normalised_amount(received.amount)),
+        nonce=approval_nonce(state.key),
+        deadline=deadline,
+    )
+    return _request(
+        ApprovalDrafted(
+            request_key=state.key,
+            attempt=state.attempt + 1,
+            contract=contract,
+            approval_nonce=approval.nonce,
+            deadline=deadline,
+            digest=digest(approval),
+        )
+    )
+
+
+def approval_of(state: RequestState) -> Approval:
+    """The approval as it stands on the log. The request must be drafted."""
+    received, drafted = state.received, state.drafted
+    assert received is not None and drafted is not None
+    return Approval(
+        type=received.type,
+        chain_id=received.chain_id,
+        contract=drafted.contract,
+        request_id=received.request_id,
+        account=to_checksum_address(received.user),
+        amount=int(normalised_amount(received.amount)),
+        nonce=drafted.approval_nonce,
+        deadline=drafted.deadline,
+    )
+
+
+def _signature(state: RequestState) -> Sign:
+    assert state.drafted is not None
+    return Sign(state.key, state.attempt, approval_of(state), state.drafted.digest)
+
+
+def _assignment(state: RequestState, wallets: tuple[str, ...]) -> RelayAssigned:
+    """Wallets share the requests of their chain evenly, by a digest of the key."""
+    wallet = wallets[crc32(state.key.encode()) % len(wallets)]
+    return RelayAssigned(request_key=state.key, attempt=state.attempt, wallet=wallet)
+
+
+def relay(state: RequestState) -> RelayRequested:
+    """The work for the lane. The request must be signed and assigned."""
+    assert state.received and state.drafted and state.signed and state.assigned
+    return RelayRequested(
+        chain_id=state.received.chain_id,
+        wallet=state.assigned.wallet,
+        request_key=state.key,
+        request_id=state.received.request_id,
+        attempt=state.attempt,
+        contract=state.drafted.contract,
+        data=calldata(approval_of(state), state.signed.signature),
+        deadline=state.drafted.deadline,
+    )
+
+
+def _refused(state: RequestState) -> Owed | None:
+    refusal = state.refusal
+    assert refusal is not None
+    match refusal.reason:
+        case RelayRefusal.EXPIRED:
+            return _request(
+                ApprovalExpired(
+                    request_key=state.key,
+                    attempt=state.attempt,
+                    block_number=refusal.block_number,
+                    block_timestamp=refusal.block_timestamp,
+                )
+            )
+        case RelayRefusal.REVERTED:
+            return _request(
+                RequestFailed(
+                    request_key=state.key,
+                    attempt=state.attempt,
+                    reason=FailureReason.CONTRACT_REVERTED,
+                    detail=refusal.detail,
+                )
+            )
+        case RelayRefusal.ALREADY_PROCESSED:
+            return None

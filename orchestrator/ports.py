@@ -1,0 +1,137 @@
+"""What the agents need from the outside, as Protocols. Each has a real adapter and a working model
+for the simulation; both pass one contract suite."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from orchestrator.core.chain import Head, Receipt
+from orchestrator.errors import RpcError
+from schemas.base import Fact, Position, Record
+from schemas.dead_letters import DeadLetter
+from schemas.topics import Topic
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A contract log as `eth_getLogs` gives it; `topics` and `data` are 0x hex."""
+
+    address: str
+    topics: tuple[str, ...]
+    data: str
+    block_number: int
+    block_hash: str
+    tx_hash: str
+    log_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call to simulate. `data` is 0x hex, `sender` and `to` are addresses."""
+
+    sender: str
+    to: str
+    data: str
+
+
+class ChainNode(Protocol):
+    """One EVM chain through its nodes. Every method raises RpcError; batches are one round trip,
+    and a single item's failure stands in its place of the answer instead of being raised."""
+
+    chain_id: int
+
+    async def check_chain(self) -> None:
+        """Raises StartRefused when a node serves another chain id."""
+
+    async def head(self) -> Head:
+        """The newest block."""
+
+    async def block(self, number: int) -> Head | None: ...
+
+    async def logs(self, contract: str, topics: Sequence[str], first: int, last: int) -> list[Log]:
+        """Logs of `contract` with a topic0 of `topics`, blocks `first` to `last` inclusive."""
+
+    async def transaction_count(self, address: str, block: int | None = None) -> int:
+        """The account's nonce at a block, or at the newest."""
+
+    async def estimate_gas(self, calls: Sequence[Call]) -> list[int | RpcError]: ...
+
+    async def send_raw(self, raws: Sequence[str]) -> list[str | RpcError]:
+        """Broadcast signed transactions; each answer is the hash or the node's refusal."""
+
+    async def receipts(self, tx_hashes: Sequence[str]) -> list[Receipt | None]: ...
+
+    async def call(self, call: Call, block: int | None = None) -> str:
+        """`eth_call`, 0x hex; raises RpcError(REVERTED) with the reason."""
+
+    async def priority_fee(self) -> int:
+        """A usual priority fee, wei, by fee history."""
+
+    async def balance(self, address: str) -> int: ...
+
+    async def close(self) -> None: ...
+
+
+class ApprovalSigner(Protocol):
+    """The issuer's key, which never leaves its vault."""
+
+    async def address(self) -> str:
+        """Checksummed. Raises StartRefused for a key that cannot sign approvals."""
+
+    async def sign(self, digest: str) -> str:
+        """65 bytes r, s, v as 0x hex: low s, verified against `address`. Raises SigningError."""
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class UnsignedTransaction:
+    """An EIP-1559 call without value. Fees in wei."""
+
+    chain_id: int
+    nonce: int
+    to: str
+    data: str
+    gas_limit: int
+    max_fee_per_gas_wei: int
+    max_priority_fee_per_gas_wei: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignedTransaction:
+    raw: str
+    tx_hash: str
+
+
+class Wallet(Protocol):
+    """A hot wallet that only pays gas."""
+
+    address: str
+
+    def sign(self, transaction: UnsignedTransaction) -> SignedTransaction:
+        """Deterministic (RFC 6979): the same transaction gives the same bytes."""
+
+
+class LogWriter(Protocol):
+    """Appends facts, at least once, without owning anything."""
+
+    async def append(self, topic: Topic, facts: Sequence[Fact]) -> list[Position]:
+        """Returns once all are acknowledged by all in-sync replicas."""
+
+
+class OwnedLog(Protocol):
+    """Appends facts as the one owner of a lane or source; a later owner fences this one."""
+
+    async def append(
+        self, topic: Topic, facts: Sequence[Fact], letters: Sequence[DeadLetter] = ()
+    ) -> None:
+        """All or none, in one Kafka transaction. Raises Fenced, LogUnavailable."""
+
+    async def close(self) -> None: ...
+
+
+class LogReader(Protocol):
+    def replay(self, topic: Topic, partition: int, start: int = 0) -> AsyncIterator[Record]:
+        """Committed records from `start` to what is the end when the call begins."""
