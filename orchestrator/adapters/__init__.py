@@ -1,0 +1,1 @@
+"""One vendor each, thin: what the ports promise, said in the vendor's own terms."""

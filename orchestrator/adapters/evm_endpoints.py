@@ -1,0 +1,212 @@
+"""Several URLs of one chain as if they were one node: chain-id check, batches, failover.
+
+Failing over is safe for every call that is made here, sending included: the signed bytes are the
+same, so a second node takes them, knows them, or finds their nonce spent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import aiohttp
+import structlog
+
+from orchestrator.adapters.evm_endpoint import Answer, BatchRefused, Endpoint, Request
+from orchestrator.errors import RETRYABLE, RpcError, RpcProblem, StartRefused
+
+log = structlog.get_logger(__name__)
+
+Complaint = Callable[[Sequence[Answer]], str | None]
+"""Why answers that belong together are not to be used, or None."""
+
+
+class Endpoints:
+    """`batch_size` calls go into one HTTP request, `concurrency` requests run at a time."""
+
+    def __init__(
+        self,
+        chain_id: int,
+        urls: Sequence[str],
+        *,
+        timeout_seconds: float,
+        batch_size: int,
+        concurrency: int,
+    ) -> None:
+        if not urls:
+            raise ValueError("at least one URL is needed")
+        self.chain_id = chain_id
+        self.all = [
+            Endpoint(number, url, batch_size=batch_size) for number, url in enumerate(urls, 1)
+        ]
+        self._batch_size = batch_size
+        self._timeout = aiohttp.ClientTimeout(
+            total=timeout_seconds, sock_connect=min(3.0, timeout_seconds)
+        )
+        self._slots = asyncio.Semaphore(concurrency)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def check_chain(self) -> None:
+        """Ask every URL for its chain id. Raises StartRefused for a wrong one, and RpcError when
+        none answers. An unreachable URL is tolerated while another works; it is asked before use.
+        """
+        answers = await asyncio.gather(
+            *(self._trouble_of(endpoint) for endpoint in self.all), return_exceptions=True
+        )
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        troubles = [trouble for trouble in answers if isinstance(trouble, RpcError)]
+        for trouble in troubles:
+            log.warning("node unreachable", chain_id=self.chain_id, reason=str(trouble))
+        if len(troubles) == len(self.all):
+            raise troubles[0]
+
+    async def one(self, method: str, *parameters: object) -> Answer:
+        """The result of one call. Raises RpcError."""
+        answer = (await self._failing_over([(method, list(parameters))]))[0]
+        if isinstance(answer, RpcError):
+            raise answer
+        return answer
+
+    async def many(self, requests: Sequence[Request]) -> list[Answer]:
+        """Each result, or its RpcError, at its request's place. Never raises RpcError."""
+        chunks = _chunks(requests, self._batch_size)
+        answers = await asyncio.gather(*(self._failing_over(chunk) for chunk in chunks))
+        return [answer for chunk in answers for answer in chunk]
+
+    async def in_order(self, requests: Sequence[Request]) -> list[Answer]:
+        """Like `many`, one batch after the other; when a batch gets no answer at all, those behind
+        it are not sent and have the same error."""
+        answers: list[Answer] = []
+        for chunk in _chunks(requests, self._batch_size):
+            found = await self._failing_over(chunk)
+            answers += found
+            if all(_is_retryable(answer) for answer in found):
+                break
+        return answers + answers[-1:] * (len(requests) - len(answers))
+
+    async def together(self, requests: Sequence[Request], complaint: Complaint) -> list[Answer]:
+        """Like `many`, but all answers come from the same URL, and from the next one when there is
+        a `complaint`. Raises RpcError(UNAVAILABLE) with the last complaint."""
+        worst = RpcError(RpcProblem.UNAVAILABLE, "no node answered")
+        for endpoint in self._candidates():
+            answers = await self._asked(endpoint, requests)
+            trouble = next((found for found in answers if _is_retryable(found)), None)
+            if trouble is None:
+                reason = complaint(answers)
+                if reason is None:
+                    return answers
+                trouble = RpcError(RpcProblem.UNAVAILABLE, f"{endpoint.name}: {reason}")
+                log.info("node behind", chain_id=self.chain_id, reason=trouble.detail)
+            worst = trouble
+        raise worst
+
+    async def _failing_over(self, requests: Sequence[Request]) -> list[Answer]:
+        """Ask one URL after the other for what is still to be had."""
+        answers: list[Answer] = [None] * len(requests)
+        open_places = list(range(len(requests)))
+        for endpoint in self._candidates():
+            found = await self._asked(endpoint, [requests[place] for place in open_places])
+            for place, answer in zip(open_places, found, strict=True):
+                answers[place] = answer
+            open_places = [place for place in open_places if _is_retryable(answers[place])]
+            if not open_places:
+                break
+        return answers
+
+    def _candidates(self) -> list[Endpoint]:
+        """The URLs that are well, in the configured order; when none is, the one that cools down
+        first: somebody has to be asked."""
+        now = time.monotonic()
+        well = [endpoint for endpoint in self.all if endpoint.cool_until <= now]
+        return well or [min(self.all, key=lambda endpoint: endpoint.cool_until)]
+
+    async def _asked(self, endpoint: Endpoint, requests: Sequence[Request]) -> list[Answer]:
+        """Every answer of one URL; its health follows from them."""
+        try:
+            trouble = await self._trouble_of(endpoint)
+        except StartRefused as wrong_chain:
+            log.error("node of another chain", chain_id=self.chain_id, reason=str(wrong_chain))
+            trouble = RpcError(RpcProblem.UNAVAILABLE, str(wrong_chain))
+        if trouble is not None:
+            return [trouble] * len(requests)
+        answers = await self._batched(endpoint, requests)
+        trouble = next((answer for answer in answers if _is_limit(answer)), None)
+        if trouble is not None or all(_is_retryable(answer) for answer in answers):
+            self._note_failure(endpoint, trouble or answers[0])
+        else:
+            endpoint.succeeded()
+        return answers
+
+    async def _trouble_of(self, endpoint: Endpoint) -> RpcError | None:
+        """None for a URL that serves our chain. Raises StartRefused for another chain's."""
+        if endpoint.verified:
+            return None
+        async with self._slots:
+            answer = await endpoint.single(self._opened(), ("eth_chainId", []))
+        if isinstance(answer, RpcError):
+            self._note_failure(endpoint, answer)
+            return answer
+        found = None
+        with suppress(TypeError, ValueError):
+            found = int(answer, 16)
+        if found != self.chain_id:
+            endpoint.failed()
+            raise StartRefused(
+                f"{endpoint.name} serves chain {found}, not {self.chain_id}: correct the RPC URL"
+            )
+        endpoint.verified = True
+        return None
+
+    def _note_failure(self, endpoint: Endpoint, error: RpcError) -> None:
+        endpoint.failed()
+        log.info("node trouble", chain_id=self.chain_id, node=endpoint.name, reason=str(error))
+
+    async def _batched(self, endpoint: Endpoint, requests: Sequence[Request]) -> list[Answer]:
+        """One batch; after a refusal halves of it, down to single calls."""
+        limit = endpoint.batch_limit
+        if len(requests) > limit:
+            parts = _chunks(requests, limit)
+            found = await asyncio.gather(*(self._batched(endpoint, part) for part in parts))
+            return [answer for part in found for answer in part]
+        session = self._opened()
+        if len(requests) == 1:
+            async with self._slots:
+                return [await endpoint.single(session, requests[0])]
+        try:
+            async with self._slots:
+                return await endpoint.batch(session, requests)
+        except BatchRefused as refusal:
+            log.warning(
+                "batch refused", node=endpoint.name, size=len(requests), reason=str(refusal)
+            )
+            endpoint.refuse_batches_above(len(requests) // 2)
+            return await self._batched(endpoint, requests)
+        except RpcError as error:
+            return [error] * len(requests)
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                timeout=self._timeout, connector=aiohttp.TCPConnector(limit=0)
+            )
+        return self._session
+
+
+def _chunks(requests: Sequence[Request], size: int) -> list[Sequence[Request]]:
+    return [requests[start : start + size] for start in range(0, len(requests), size)]
+
+
+def _is_retryable(answer: Answer) -> bool:
+    return isinstance(answer, RpcError) and answer.problem in RETRYABLE
+
+
+def _is_limit(answer: Answer) -> bool:
+    return isinstance(answer, RpcError) and answer.problem is RpcProblem.RATE_LIMITED

@@ -1,0 +1,212 @@
+"""The log on Kafka: appending, appending as an owner, and replaying.
+
+Every writer is idempotent with `acks=all` (KIP-98), so a retry inside the client never doubles a
+record. An owner writes in transactions; its `transactional.id` is the lane or source, so that a new
+owner's `InitProducerId` fences the old one (KIP-98, "zombie fencing").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.errors import (
+    InvalidProducerEpoch,
+    KafkaError,
+    ProducerFenced,
+)
+from aiokafka.partitioner import DefaultPartitioner
+
+from orchestrator.errors import Fenced, LogUnavailable
+from schemas.base import Fact, Position, Record, encode_headers, encode_value, instant
+from schemas.dead_letters import DeadLetter
+from schemas.topics import DEAD_LETTERS, Topic
+
+log = structlog.get_logger(__name__)
+
+TRANSACTION_TIMEOUT_MS = 10_000
+"""A dead owner's open transaction holds up readers of its partition for at most this long."""
+
+
+def _record(fact: Fact, trace: str | None = None) -> Record:
+    return Record(fact, instant(time.time()), None, trace)
+
+
+def _sendable(fact: Fact) -> dict[str, Any]:
+    record = _record(fact)
+    return {
+        "key": fact.key.encode(),
+        "value": encode_value(record),
+        "headers": encode_headers(record),
+    }
+
+
+class KafkaWriter:
+    """Appends without owning anything: at least once, in order per partition."""
+
+    def __init__(self, servers: str, client_id: str) -> None:
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=servers,
+            client_id=client_id,
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=2,
+            max_batch_size=262_144,
+            request_timeout_ms=30_000,
+        )
+
+    async def start(self) -> None:
+        await _started(self._producer)
+
+    async def append(self, topic: Topic, facts: Sequence[Fact]) -> list[Position]:
+        """Returns when all in-sync replicas have every fact. Raises LogUnavailable; then some of
+        the facts may stand on the log, and appending them again is a no-op to every reader."""
+        try:
+            sent = [await self._producer.send(topic.name, **_sendable(fact)) for fact in facts]
+            metadata = await asyncio.gather(*sent)
+        except KafkaError as error:
+            raise LogUnavailable(f"appending to {topic.name}: {error!r}") from error
+        return [Position(topic.name, item.partition, item.offset) for item in metadata]
+
+    async def close(self) -> None:
+        await self._producer.stop()
+
+
+class KafkaOwnedLog:
+    """Appends as the one owner of a lane or source."""
+
+    def __init__(self, servers: str, transactional_id: str) -> None:
+        self.transactional_id = transactional_id
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=servers,
+            client_id=transactional_id,
+            transactional_id=transactional_id,
+            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+            acks="all",
+            max_batch_size=262_144,
+            request_timeout_ms=30_000,
+        )
+
+    async def start(self) -> None:
+        """Fences every earlier owner; an open transaction of theirs is aborted first."""
+        await _started(self._producer)
+
+    async def append(
+        self, topic: Topic, facts: Sequence[Fact], letters: Sequence[DeadLetter] = ()
+    ) -> None:
+        """All or none, dead letters included. Raises Fenced when a later owner exists.
+        LogUnavailable leaves the outcome unknown: the owner must start anew and replay."""
+        if not facts and not letters:
+            return
+        items = [(topic.name, fact) for fact in facts]
+        items += [(DEAD_LETTERS.name, letter) for letter in letters]
+        try:
+            async with self._producer.transaction():
+                sent = [await self._producer.send(name, **_sendable(fact)) for name, fact in items]
+                await asyncio.gather(*sent)
+        except (ProducerFenced, InvalidProducerEpoch) as error:
+            raise Fenced(f"{self.transactional_id} has a later owner") from error
+        except KafkaError as error:
+            raise LogUnavailable(f"appending to {topic.name}: {error!r}") from error
+
+    async def close(self) -> None:
+        """Idempotent; an open transaction is left to be aborted by the next owner."""
+        try:
+            await self._producer.stop()
+        except KafkaError as error:  # fenced or unreachable: there is nothing left to flush
+            log.debug("producer closed with an error", error=repr(error))
+
+
+async def _started(producer: AIOKafkaProducer) -> None:
+    try:
+        await producer.start()
+    except (ProducerFenced, InvalidProducerEpoch) as error:
+        await producer.stop()
+        raise Fenced("fenced while starting") from error
+    except KafkaError as error:
+        await producer.stop()
+        raise LogUnavailable(f"cannot reach Kafka: {error!r}") from error
+    except asyncio.CancelledError:
+        await producer.stop()
+        raise
+
+
+def partition_of(topic: Topic, key: str) -> int:
+    """The partition that holds a key, as every writer here and Kafka's own clients choose it
+    (murmur2 of the key's bytes)."""
+    numbers = list(range(topic.partitions))
+    return int(DefaultPartitioner()(key.encode(), numbers, numbers))
+
+
+def position_of(message: ConsumerRecord) -> Position:
+    return Position(message.topic, message.partition, message.offset)
+
+
+class KafkaReader:
+    """Replays partitions of one topic, committed records only."""
+
+    def __init__(self, servers: str, client_id: str) -> None:
+        self._servers = servers
+        self._client_id = client_id
+
+    async def replay(
+        self, topic: Topic, starts: Mapping[int, int]
+    ) -> AsyncIterator[tuple[int, list[ConsumerRecord]]]:
+        """Batches of raw messages per partition, from each start (an offset) to the high watermark
+        at the time of the call.
+
+        The goal is the high watermark, not the last stable offset: another owner's open transaction
+        may hold the latter back in a shared partition, and what stands behind it is ours to see.
+        Raises LogUnavailable.
+        """
+        try:
+            goals = await self._high_watermarks(topic, starts)
+        except KafkaError as error:
+            raise LogUnavailable(f"replaying {topic.name}: {error!r}") from error
+        unfinished = {
+            TopicPartition(topic.name, number)
+            for number, goal in goals.items()
+            if starts[number] < goal
+        }
+        if not unfinished:
+            return
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._servers,
+            client_id=self._client_id,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+            fetch_max_wait_ms=50,
+        )
+        try:
+            await consumer.start()
+            consumer.assign(list(unfinished))
+            for partition in unfinished:
+                consumer.seek(partition, starts[partition.partition])
+            while unfinished:
+                batches = await consumer.getmany(*unfinished, timeout_ms=100, max_records=5000)
+                for partition, messages in batches.items():
+                    wanted = [m for m in messages if m.offset < goals[partition.partition]]
+                    if wanted:
+                        yield partition.partition, wanted
+                for partition in list(unfinished):
+                    if await consumer.position(partition) >= goals[partition.partition]:
+                        unfinished.discard(partition)
+                        consumer.pause(partition)
+        except KafkaError as error:
+            raise LogUnavailable(f"replaying {topic.name}: {error!r}") from error
+        finally:
+            await consumer.stop()
+
+    async def _high_watermarks(self, topic: Topic, starts: Mapping[int, int]) -> dict[int, int]:
+        consumer = AIOKafkaConsumer(bootstrap_servers=self._servers, client_id=self._client_id)
+        try:
+            await consumer.start()
+            ends = await consumer.end_offsets([TopicPartition(topic.name, n) for n in starts])
+        finally:
+            await consumer.stop()
+        return {partition.partition: end for partition, end in ends.items()}

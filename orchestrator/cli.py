@@ -1,0 +1,181 @@
+"""The command line: `orchestrator --help`. Each command imports only what it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.config import Config, Need, load
+from orchestrator.errors import ConfigurationError, OrchestratorError
+from orchestrator.logs import set_up
+from orchestrator.running import Part, run_parts
+
+if TYPE_CHECKING:
+    from streams.worker import Role
+
+app = typer.Typer(
+    name="orchestrator",
+    help="Mints and redeems a stablecoin on EVM chains. Facts stand on Kafka, approvals are signed "
+    "by AWS KMS, hot wallets relay them, PostgreSQL and an HTTP API tell where each request is. "
+    "Settings come from the environment; env.example lists them all. To see it work without any "
+    "of that: orchestrator demo.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def _configured(needs: Iterable[Need]) -> Config:
+    config = load(needs)
+    set_up(config.settings.log_level)
+    return config
+
+
+def _run(parts: dict[str, Part]) -> None:
+    asyncio.run(run_parts(parts))
+
+
+@app.command()
+def init() -> None:
+    """Create the topics and the tables, and check what is already there. Safe to repeat."""
+    config = _configured([Need.KAFKA, Need.DATABASE])
+    asyncio.run(_init(config))
+    typer.echo("topics and tables are ready")
+
+
+async def _init(config: Config) -> None:
+    from projections.run import migrate
+    from streams.topics import prepare_topics
+
+    await prepare_topics(config.kafka, config.settings.kafka_replication_factor)
+    await migrate(config.database_url)
+
+
+@app.command()
+def ingest() -> None:
+    """Listen to Kuro and follow the chains: what they say becomes facts on the log."""
+    from streams.ingest import NEEDS, run_ingest
+
+    config = _configured(NEEDS)
+    _run({"ingest": lambda stop: run_ingest(config, stop)})
+
+
+@app.command()
+def worker(
+    roles: Annotated[
+        str,
+        typer.Option(help="Comma-separated: decide, sign, relay. Each may run in its own process."),
+    ] = "decide,sign,relay",
+) -> None:
+    """Drive the requests: decide what is owed, sign approvals with KMS, relay transactions."""
+    from streams.worker import NEEDS, run_worker
+
+    chosen = _roles(roles)
+    config = _configured({need for role in chosen for need in NEEDS[role]})
+    _run({"worker": lambda stop: run_worker(config, chosen, stop)})
+
+
+def _roles(text: str) -> list[Role]:
+    from streams.worker import Role
+
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    known = [role.value for role in Role]
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        raise typer.BadParameter(f"{text!r}: give one or several of {', '.join(known)}")
+    return [Role(name) for name in dict.fromkeys(names)]
+
+
+@app.command()
+def project() -> None:
+    """Project the log to PostgreSQL. Several may run; one of them writes."""
+    from projections.run import run_projection
+
+    config = _configured([Need.KAFKA, Need.DATABASE])
+    _run({"project": lambda stop: run_projection(config, stop)})
+
+
+@app.command()
+def api() -> None:
+    """Serve the HTTP API: /status, /health, /metrics."""
+    from projections.run import run_api
+
+    config = _configured([Need.DATABASE])
+    _run({"api": lambda stop: run_api(config, stop)})
+
+
+@app.command()
+def run() -> None:
+    """Everything in one process: init, ingest, worker, project and api."""
+    from projections.run import run_api, run_projection
+    from streams.ingest import run_ingest
+    from streams.topics import prepare_topics
+    from streams.worker import Role, run_worker
+
+    config = _configured(Need)
+
+    async def everything() -> None:
+        await prepare_topics(config.kafka, config.settings.kafka_replication_factor)
+        await run_parts(
+            {
+                "ingest": lambda stop: run_ingest(config, stop),
+                "worker": lambda stop: run_worker(config, list(Role), stop),
+                "project": lambda stop: run_projection(config, stop),
+                "api": lambda stop: run_api(config, stop),
+            }
+        )
+
+    asyncio.run(everything())
+
+
+@app.command()
+def demo(
+    requests: Annotated[
+        int | None,
+        typer.Option(min=2, help="End after so many requests, half mints, half redeems."),
+    ] = None,
+    per_second: Annotated[float, typer.Option(min=0.1, help="Requests per second.")] = 10.0,
+    block_seconds: Annotated[float, typer.Option(min=0.2, help="Time between blocks.")] = 1.0,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder for all data; a new temporary one by default.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="API port; 0 takes a free one.")] = 0,
+) -> None:
+    """See it work: Kafka, PostgreSQL, five chains, KMS and Kuro start here, and a stream of mints
+    and redeems runs through them until Ctrl-C."""
+    from orchestrator.dev.demo import run_demo
+
+    raise SystemExit(
+        asyncio.run(
+            run_demo(
+                requests=requests,
+                per_second=per_second,
+                block_seconds=block_seconds,
+                data=data,
+                port=port,
+            )
+        )
+    )
+
+
+def main() -> None:
+    """Errors that a person can mend are told in words, one line each, with exit code 2."""
+    try:
+        app()
+    except ConfigurationError as error:
+        typer.echo("The configuration cannot work:", err=True)
+        for problem in error.problems:
+            typer.echo(f"  {problem}", err=True)
+        sys.exit(2)
+    except OrchestratorError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

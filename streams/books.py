@@ -1,0 +1,154 @@
+"""A book: the requests of the partitions that this process owns, folded from the log.
+
+Nothing is stored: a partition is replayed when it is assigned, and what is read afterwards is
+folded on top. A state is the fold of a prefix of the log, so it stays true when the partition moves
+away and back; only acting on it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+from aiokafka import ConsumerRecord
+
+from orchestrator.adapters.kafka_log import KafkaReader, position_of
+from orchestrator.core.lifecycle import RequestState, Stage, Verdict, evolve
+from schemas.base import Record, UnreadableRecord
+from schemas.dead_letters import DeadLetter, DeadLetterReason
+from schemas.requests import RequestFact
+from schemas.topics import REQUESTS
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Page:
+    """One partition: states by request key, and the offset that is folded next."""
+
+    states: dict[str, RequestState] = field(default_factory=dict)
+    next_offset: int = 0
+    refused: dict[int, DeadLetter] = field(default_factory=dict)
+    """Found while replaying; dead-lettered when the stream delivers the same offset, for only then
+    is it sure that nobody has done so yet."""
+
+
+class Book:
+    """Folds `requests`. `touched` collects the keys whose state moved since it was last taken."""
+
+    def __init__(self, reader: KafkaReader) -> None:
+        self._reader = reader
+        self._pages: dict[int, Page] = {}
+        self._changing = asyncio.Lock()
+        self._ready = asyncio.Event()
+        self.touched: set[str] = set()
+
+    def state(self, key: str) -> RequestState | None:
+        for page in self._pages.values():
+            found = page.states.get(key)
+            if found is not None:
+                return found
+        return None
+
+    @property
+    def partitions(self) -> set[int]:
+        return set(self._pages)
+
+    def states(self) -> Iterable[RequestState]:
+        for page in self._pages.values():
+            yield from page.states.values()
+
+    def expect(self) -> None:
+        """The assignment is changing: hold back the stream until `own` has replayed."""
+        self._ready.clear()
+
+    async def own(self, partitions: set[int]) -> None:
+        """Own exactly these partitions: forget the others, replay what is new or has moved on, and
+        touch every key, so that whatever is owed is owed again. Raises LogUnavailable."""
+        async with self._changing:
+            self._ready.clear()
+            for gone in set(self._pages) - partitions:
+                del self._pages[gone]
+            for number in partitions:
+                self._pages.setdefault(number, Page())
+            folded = await self._replay()
+            self.touched.update(state.key for state in self.states())
+            self._ready.set()
+        log.info("book is up to date", partitions=sorted(partitions), facts=folded)
+
+    async def _replay(self) -> int:
+        starts = {number: page.next_offset for number, page in self._pages.items()}
+        folded = 0
+        async for number, messages in self._reader.replay(REQUESTS, starts):
+            page = self._pages[number]
+            for message in messages:
+                refused = self._fold(page, message)
+                if refused is not None:
+                    page.refused[message.offset] = refused
+            folded += len(messages)
+            await asyncio.sleep(0)
+        return folded
+
+    async def read(self, messages: Sequence[ConsumerRecord]) -> list[DeadLetter]:
+        """Fold a batch from the stream, once the book is up to date; what to dead-letter."""
+        await self._ready.wait()
+        letters = [self._read(message) for message in messages]
+        return [letter for letter in letters if letter is not None]
+
+    def _read(self, message: ConsumerRecord) -> DeadLetter | None:
+        page = self._pages.get(message.partition)
+        if page is None:
+            return None
+        if message.offset < page.next_offset:
+            return page.refused.pop(message.offset, None)
+        return self._fold(page, message)
+
+    def _fold(self, page: Page, message: ConsumerRecord) -> DeadLetter | None:
+        page.next_offset = message.offset + 1
+        position = position_of(message)
+        try:
+            record = REQUESTS.decode(message.value, position)
+        except UnreadableRecord as error:
+            return DeadLetter.of(
+                DeadLetterReason.MALFORMED, str(error), message.value or b"", origin=str(position)
+            )
+        assert isinstance(record.fact, RequestFact)
+        key = record.fact.request_key
+        state, verdict = evolve(page.states.get(key), record)
+        if verdict is Verdict.APPLIED and state is not None:
+            page.states[key] = state
+            self.touched.add(key)
+            if state.stage is not Stage.UNBACKED:
+                return None
+        elif verdict is Verdict.REPEATED:
+            return None
+        return _refused(record, verdict, message.value or b"")
+
+
+_REFUSALS = {
+    Verdict.APPLIED: (
+        DeadLetterReason.UNBACKED,
+        "the contract executed a request that no fact on the log allows",
+    ),
+    Verdict.CONFLICT: (
+        DeadLetterReason.CONFLICT,
+        "the log holds other content under this id, and the first counts",
+    ),
+    Verdict.OUT_OF_ORDER: (
+        DeadLetterReason.OUT_OF_ORDER,
+        "the request's stage does not admit it",
+    ),
+}
+
+
+def _refused(record: Record, verdict: Verdict, raw: bytes) -> DeadLetter:
+    fact = record.fact
+    reason, why = _REFUSALS[verdict]
+    return DeadLetter.of(reason, f"{fact.kind} {fact.id}: {why}", raw, origin=str(record.position))
+
+
+def assigned(partitions: Iterable[tuple[str, int]], topic: str) -> set[int]:
+    """The partition numbers of one topic in an assignment."""
+    return {number for name, number in partitions if name == topic}

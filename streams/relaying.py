@@ -1,0 +1,79 @@
+"""Relaying: the lanes whose partitions this process owns, each with its owner task."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+from aiokafka import ConsumerRecord
+
+from orchestrator.adapters.kafka_log import partition_of
+from schemas.base import UnreadableRecord
+from schemas.lanes import RelayRequested
+from schemas.topics import LANES
+from streams.lane_owner import LaneOwner
+
+log = structlog.get_logger(__name__)
+
+
+class Relayer:
+    """Starts and stops lane owners as partitions come and go. A lane that stays ours is not
+    disturbed by a rebalance: should another process have owned it meanwhile, the fence tells."""
+
+    def __init__(self, lanes: Sequence[tuple[str, Callable[[], LaneOwner]]]) -> None:
+        self._makers = dict(lanes)
+        self._owners: dict[str, LaneOwner] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._unknown: set[str] = set()
+
+    @property
+    def owners(self) -> Sequence[LaneOwner]:
+        return list(self._owners.values())
+
+    async def own(self, partitions: set[int]) -> None:
+        wanted = {key for key in self._makers if partition_of(LANES, key) in partitions}
+        for key in set(self._owners) - wanted:
+            await self._stop(key)
+        for key in wanted - set(self._owners):
+            owner = self._makers[key]()
+            self._owners[key] = owner
+            self._tasks[key] = asyncio.create_task(owner.run(), name=f"lane {key}")
+            self._tasks[key].add_done_callback(_report)
+        log.info("lanes owned here", lanes=sorted(self._owners))
+
+    async def read(self, messages: Sequence[ConsumerRecord]) -> None:
+        """Hand new work to its lane. All else on the topic was appended by the owners."""
+        for message in messages:
+            if b"RelayRequested" not in message.value:
+                continue
+            try:
+                fact = LANES.decode(message.value).fact
+            except UnreadableRecord:  # the deciding role dead-letters it
+                continue
+            if not isinstance(fact, RelayRequested):
+                continue
+            owner = self._owners.get(fact.key)
+            if owner is not None:
+                owner.offer(fact)
+            elif fact.key not in self._makers and fact.key not in self._unknown:
+                self._unknown.add(fact.key)
+                log.error(
+                    "work for a wallet that is not configured here; it waits on the log",
+                    lane=fact.key,
+                )
+
+    async def _stop(self, key: str) -> None:
+        self._owners.pop(key)
+        task = self._tasks.pop(key)
+        task.cancel()
+        await asyncio.wait({task})
+
+    async def close(self) -> None:
+        for key in list(self._owners):
+            await self._stop(key)
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("lane owner died", task=task.get_name(), exc_info=task.exception())

@@ -1,0 +1,126 @@
+"""Signing: every drafted approval gets its signature from KMS.
+
+The intent (the digest) is on the log before KMS is asked. A kill after KMS answered and before the
+append leaves the request DRAFTED: the next owner asks again for the same digest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+from aiokafka import ConsumerRecord
+
+from orchestrator.core.contract import digest
+from orchestrator.core.owing import Sign, pending
+from orchestrator.core.terms import Terms
+from orchestrator.errors import LogUnavailable, SigningError
+from orchestrator.ports import ApprovalSigner, LogWriter
+from schemas.requests import ApprovalSigned
+from schemas.topics import REQUESTS
+from streams.books import Book
+from streams.retrying import Backoff
+
+log = structlog.get_logger(__name__)
+
+
+class SigningDesk:
+    """Owns some partitions of `requests`; asks KMS for at most `concurrency` signatures at once."""
+
+    def __init__(
+        self,
+        book: Book,
+        writer: LogWriter,
+        signer: ApprovalSigner,
+        terms: Terms,
+        concurrency: int,
+    ) -> None:
+        self._book = book
+        self._writer = writer
+        self._signer = signer
+        self._terms = terms
+        self._slots = asyncio.Semaphore(concurrency)
+        self._awake = asyncio.Event()
+        self._underway: dict[str, asyncio.Task[None]] = {}
+        self._delivered: dict[str, int] = {}
+        self.problem: str | None = None
+
+    async def own(self, partitions: set[int]) -> None:
+        await self._book.own(partitions)
+        self._delivered.clear()
+        self._awake.set()
+
+    async def read(self, messages: Sequence[ConsumerRecord]) -> None:
+        """Fold a batch of `requests`. The deciding role dead-letters what the fold refuses."""
+        await self._book.read(messages)
+        self._awake.set()
+
+    async def run(self) -> None:
+        """Start a signature for whatever owes one; until cancelled."""
+        try:
+            while True:
+                await self._awake.wait()
+                self._awake.clear()
+                keys, self._book.touched = self._book.touched, set()
+                for key in keys:
+                    self._consider(key)
+        finally:
+            for task in self._underway.values():
+                task.cancel()
+
+    def _consider(self, key: str) -> None:
+        owed = self._owed(key)
+        if owed is None:
+            self._delivered.pop(key, None)
+            return
+        if key in self._underway or self._delivered.get(key) == owed.attempt:
+            return
+        if not self._trustworthy(owed):
+            return
+        task = asyncio.create_task(self._sign(owed), name=f"sign {key}")
+        self._underway[key] = task
+        task.add_done_callback(lambda _: self._underway.pop(key, None))
+
+    def _owed(self, key: str) -> Sign | None:
+        state = self._book.state(key)
+        item = pending(state, self._terms) if state else None
+        return item if isinstance(item, Sign) else None
+
+    def _trustworthy(self, owed: Sign) -> bool:
+        """The digest on the log must be that of the approval on the log, for the contract that is
+        configured: nothing else is ever sent to KMS."""
+        terms = self._terms.chains.get(owed.approval.chain_id)
+        problem = None
+        if terms is None or terms.contract != owed.approval.contract:
+            problem = "the draft names a contract that is not configured for its chain"
+        elif digest(owed.approval) != owed.digest:
+            problem = "the drafted digest is not the digest of the drafted approval"
+        if problem:
+            log.error("refusing to sign", request=owed.request_key, reason=problem)
+            self.problem = f"{owed.request_key}: {problem}"
+        return problem is None
+
+    async def _sign(self, owed: Sign) -> None:
+        backoff = Backoff(longest_seconds=10)
+        while self._owed(owed.request_key) is not None:
+            try:
+                async with self._slots:
+                    signature = await self._signer.sign(owed.digest)
+                    address = await self._signer.address()
+                fact = ApprovalSigned(
+                    request_key=owed.request_key,
+                    attempt=owed.attempt,
+                    digest=owed.digest,
+                    signature=signature,
+                    signer=address,
+                )
+                await self._writer.append(REQUESTS, [fact])
+            except (SigningError, LogUnavailable) as error:
+                self.problem = str(error)
+                log.warning("no signature yet", request=owed.request_key, reason=str(error))
+                await backoff.sleep()
+                continue
+            self.problem = None
+            self._delivered[owed.request_key] = owed.attempt
+            return

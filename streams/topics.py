@@ -1,0 +1,97 @@
+"""Creating and checking the topics of `schemas.topics` on a broker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import structlog
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from orchestrator.errors import LogUnavailable, StartRefused
+from schemas.topics import TOPICS
+
+log = structlog.get_logger(__name__)
+
+TOPIC_CONFIG = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
+"""Facts are kept for ever."""
+
+
+async def prepare_topics(servers: str, replication_factor: int) -> list[str]:
+    """Create what is missing, check what is there; returns the names created.
+
+    `replication_factor` 0 means three, or as many as there are brokers when they are fewer. Raises StartRefused when a topic has another
+    number of partitions or would forget facts, LogUnavailable when no broker answers.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers, client_id="orchestrator-init")
+    try:
+        await admin.start()
+        created = await _create_missing(admin, replication_factor)
+        await _check(admin)
+    except KafkaError as error:
+        raise LogUnavailable(f"preparing the topics: {error!r}") from error
+    finally:
+        await admin.close()
+    return created
+
+
+async def _create_missing(admin: AIOKafkaAdminClient, replication_factor: int) -> list[str]:
+    existing = set(await admin.list_topics())
+    missing = [topic for topic in TOPICS.values() if topic.name not in existing]
+    if not missing:
+        return []
+    if replication_factor == 0:
+        replication_factor = min(3, len((await admin.describe_cluster())["brokers"]))
+    response = await admin.create_topics(
+        [
+            NewTopic(
+                topic.name,
+                topic.partitions,
+                replication_factor,
+                topic_configs=TOPIC_CONFIG,
+            )
+            for topic in missing
+        ]
+    )
+    for name, code, *message in response.topic_errors:
+        kind = for_code(code)
+        if code and kind is not TopicAlreadyExistsError:
+            raise StartRefused(f"topic {name} cannot be created: {kind.__name__} {message}")
+    log.info("topics created", topics=[topic.name for topic in missing])
+    return [topic.name for topic in missing]
+
+
+async def _check(admin: AIOKafkaAdminClient) -> None:
+    problems: list[str] = []
+    for found in await admin.describe_topics(list(TOPICS)):
+        wanted = TOPICS[found["topic"]].partitions
+        count = len(found["partitions"])
+        if found["error_code"]:
+            problems.append(f"{found['topic']}: {for_code(found['error_code']).__name__}")
+        elif count != wanted:
+            problems.append(
+                f"{found['topic']} has {count} partitions and must have {wanted}: keys would leave "
+                "their history; use another cluster, or move the topic aside"
+            )
+    settings = await _settings(admin)
+    for name, values in settings.items():
+        for setting, wanted_value in TOPIC_CONFIG.items():
+            if values.get(setting) != wanted_value:
+                problems.append(
+                    f"{name} has {setting}={values.get(setting)} and must have {wanted_value}: "
+                    "facts would be lost; change it with kafka-configs"
+                )
+    if problems:
+        raise StartRefused("topics: " + "; ".join(problems))
+
+
+async def _settings(admin: AIOKafkaAdminClient) -> Mapping[str, Mapping[str, str]]:
+    responses = await admin.describe_configs(
+        [ConfigResource(ConfigResourceType.TOPIC, name) for name in TOPICS]
+    )
+    return {
+        resource[3]: {entry[0]: entry[1] for entry in resource[4]}
+        for response in responses
+        for resource in response.resources
+    }

@@ -1,0 +1,249 @@
+"""The composition root of the write side: which agents run here, and what they are made of.
+
+Each role is a Faust app of its own, with its own consumer group, so that a process may run one role
+or all of them. Faust assigns partitions, delivers batches and commits offsets; it keeps no state
+here (docs/decisions/0002-faust-without-exactly-once.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from enum import StrEnum
+from functools import partial
+from typing import Any
+
+import faust
+import structlog
+
+from orchestrator.adapters.evm_rpc import EvmNode
+from orchestrator.adapters.kafka_log import KafkaReader, KafkaWriter, partition_of
+from orchestrator.adapters.kms import KmsSigner
+from orchestrator.adapters.wallets import LocalWallet
+from orchestrator.config import Config, Need
+from orchestrator.errors import LogUnavailable, SigningError
+from schemas.topics import EVM_EVENTS, KURO_EVENTS, LANES, REQUESTS, Topic
+from streams.books import Book
+from streams.deciding import Decider
+from streams.lane_owner import LaneOwner
+from streams.relaying import Relayer
+from streams.retrying import Backoff
+from streams.signing import SigningDesk
+from streams.transport import CommittedTransport
+
+log = structlog.get_logger(__name__)
+
+SESSION_TIMEOUT_SECONDS = 10.0
+"""After a kill, its partitions move this soon; Faust's own default is a minute."""
+BATCH = 500
+BATCH_WAIT_SECONDS = 0.02
+
+Read = Callable[[Sequence[Any]], Awaitable[None]]
+Own = Callable[[set[int]], Awaitable[None]]
+
+
+class Role(StrEnum):
+    DECIDE = "decide"
+    SIGN = "sign"
+    RELAY = "relay"
+
+
+NEEDS: dict[Role, frozenset[Need]] = {
+    Role.DECIDE: frozenset({Need.KAFKA, Need.CONTRACTS, Need.WALLETS}),
+    Role.SIGN: frozenset({Need.KAFKA, Need.CONTRACTS, Need.KMS}),
+    Role.RELAY: frozenset({Need.KAFKA, Need.CONTRACTS, Need.NODES, Need.WALLET_KEYS}),
+}
+
+
+class RoleApp:
+    """One role: a Faust app, what reads each topic, and what runs beside it."""
+
+    def __init__(self, config: Config, role: Role, owned: Topic) -> None:
+        self._role = role
+        self._owned = owned
+        self._owners: list[tuple[Callable[[], None], Own]] = []
+        self._owning: asyncio.Task[None] | None = None
+        self.app = faust.App(
+            f"{config.settings.kafka_prefix}-{role}",
+            broker=[f"aiokafka://{server.strip()}" for server in config.kafka.split(",")],
+            store="memory://",
+            web_enabled=False,
+            autodiscover=False,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            broker_session_timeout=SESSION_TIMEOUT_SECONDS,
+            broker_heartbeat_interval=3.0,
+            broker_commit_interval=1.0,
+            stream_wait_empty=False,
+            consumer_auto_offset_reset="earliest",
+        )
+        self.app.transport = CommittedTransport(
+            self.app.conf.broker_consumer, self.app, loop=asyncio.get_running_loop()
+        )
+        self.app.on_partitions_assigned.connect(self._assigned)  # type: ignore[arg-type]
+
+    def reads(self, topic: Topic, read: Read) -> None:
+        """A Faust agent that hands over batches of raw messages. Its offsets are committed only
+        after `read` has returned."""
+        channel = self.app.topic(
+            topic.name, key_type=bytes, value_type=bytes, value_serializer="raw"
+        )
+
+        async def agent(stream: Any) -> None:
+            async for events in stream.take_events(BATCH, within=BATCH_WAIT_SECONDS):
+                await read([event.message for event in events])
+
+        agent.__name__ = f"{self._role}_{topic.name.replace('.', '_').replace('-', '_')}"
+        self.app.agent(channel, name=agent.__name__)(agent)
+
+    def owns(self, expect: Callable[[], None], own: Own) -> None:
+        """`expect` is called at once when the assignment changes, `own` with the partitions."""
+        self._owners.append((expect, own))
+
+    def _assigned(self, _: Any, assigned: set[Any], **__: Any) -> None:
+        numbers = {item.partition for item in assigned if item.topic == self._owned.name}
+        for expect, _own in self._owners:
+            expect()
+        if self._owning is not None:
+            self._owning.cancel()
+        self._owning = asyncio.create_task(self._own(numbers), name=f"own {self._role}")
+
+    async def _own(self, numbers: set[int]) -> None:
+        backoff = Backoff()
+        for _, own in self._owners:
+            while True:
+                try:
+                    await own(numbers)
+                    break
+                except LogUnavailable as error:
+                    log.warning("cannot replay yet", role=self._role, reason=str(error))
+                    await backoff.sleep()
+
+    async def close(self) -> None:
+        if self._owning is not None:
+            self._owning.cancel()
+        await self.app.stop()
+
+
+async def run_worker(config: Config, roles: Sequence[Role], stop: asyncio.Event) -> None:
+    """Run these roles until `stop` is set, then leave their consumer groups."""
+    async with AsyncExitStack() as stack:
+        tasks: list[asyncio.Task[Any]] = []
+        for role in roles:
+            app, running = await _MAKERS[role](config, stack)
+            tasks += running
+            app.app.finalize()
+            await app.app.start()
+            stack.push_async_callback(app.close)
+            log.info("role started", role=role)
+        stopping = asyncio.create_task(stop.wait())
+        tasks.append(stopping)
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopping}:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _writer(config: Config, role: Role, stack: AsyncExitStack) -> KafkaWriter:
+    writer = KafkaWriter(config.kafka, f"{config.settings.kafka_prefix}-{role}")
+    backoff = Backoff()
+    while True:
+        try:
+            await writer.start()
+            break
+        except LogUnavailable as error:
+            log.warning("waiting for Kafka", reason=str(error))
+            await backoff.sleep()
+    stack.push_async_callback(writer.close)
+    return writer
+
+
+def _reader(config: Config, role: Role) -> KafkaReader:
+    return KafkaReader(config.kafka, f"{config.settings.kafka_prefix}-{role}-replay")
+
+
+Made = tuple[RoleApp, list[asyncio.Task[Any]]]
+
+
+async def _deciding(config: Config, stack: AsyncExitStack) -> Made:
+    writer = await _writer(config, Role.DECIDE, stack)
+    book = Book(_reader(config, Role.DECIDE))
+    decider = Decider(book, writer, config.terms)
+    app = RoleApp(config, Role.DECIDE, REQUESTS)
+    app.owns(book.expect, decider.own)
+    app.reads(REQUESTS, decider.read)
+    for topic in (KURO_EVENTS, EVM_EVENTS, LANES):
+        app.reads(topic, decider.forward)
+    return app, [asyncio.create_task(decider.run(), name="decide")]
+
+
+async def _signing(config: Config, stack: AsyncExitStack) -> Made:
+    settings = config.settings
+    assert settings.kms_key_id is not None and settings.aws_region is not None
+    signer = KmsSigner(
+        settings.kms_key_id,
+        settings.aws_region,
+        endpoint_url=settings.aws_endpoint_url_kms,
+        concurrency=settings.kms_concurrency,
+    )
+    stack.push_async_callback(signer.close)
+    await _checked_key(signer)
+    writer = await _writer(config, Role.SIGN, stack)
+    book = Book(_reader(config, Role.SIGN))
+    desk = SigningDesk(book, writer, signer, config.terms, settings.kms_concurrency)
+    app = RoleApp(config, Role.SIGN, REQUESTS)
+    app.owns(book.expect, desk.own)
+    app.reads(REQUESTS, desk.read)
+    return app, [asyncio.create_task(desk.run(), name="sign")]
+
+
+async def _checked_key(signer: KmsSigner) -> None:
+    """A key of the wrong kind refuses the start (StartRefused); an absent KMS is waited for."""
+    backoff = Backoff()
+    while True:
+        try:
+            log.info("approvals are signed by", address=await signer.address())
+            return
+        except SigningError as error:
+            log.warning("waiting for KMS", reason=str(error))
+            await backoff.sleep()
+
+
+async def _relaying(config: Config, stack: AsyncExitStack) -> Made:
+    makers: list[tuple[str, Callable[[], LaneOwner]]] = []
+    reader = _reader(config, Role.RELAY)
+    for chain in config.chains.values():
+        node = EvmNode(chain.chain_id, chain.rpc_urls)
+        stack.push_async_callback(node.close)
+        for secret in chain.private_keys:
+            wallet = LocalWallet(secret.get_secret_value())
+            key = f"{chain.chain_id}:{wallet.address}"
+            make = partial(
+                LaneOwner,
+                chain,
+                wallet,
+                node,
+                reader,
+                config.kafka,
+                partition_of(LANES, key),
+                config.settings,
+            )
+            makers.append((key, make))
+    relayer = Relayer(makers)
+    stack.push_async_callback(relayer.close)
+    app = RoleApp(config, Role.RELAY, LANES)
+    app.owns(lambda: None, relayer.own)
+    app.reads(LANES, relayer.read)
+    return app, []
+
+
+_MAKERS: dict[Role, Callable[[Config, AsyncExitStack], Awaitable[Made]]] = {
+    Role.DECIDE: _deciding,
+    Role.SIGN: _signing,
+    Role.RELAY: _relaying,
+}
