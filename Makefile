@@ -1,0 +1,50 @@
+# Two commands do everything: `make demo` and `make test`. The others are listed by `make help`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?=
+
+.DEFAULT_GOAL := help
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(READY): requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; give it with PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup: $(READY) ## Install everything into .venv, by hash
+
+demo: $(READY) ## Start everything and run mints and redeems; ARGS='--requests 200' ends by itself
+	$(BIN)/orchestrator demo $(ARGS)
+
+test: $(READY) ## Check style and types, then run all tests on the embedded stack
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest $(ARGS)
+
+format: $(READY) ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+stack: $(READY) ## Only the embedded stack; prints the environment for a service of your own
+	$(BIN)/python -m orchestrator.dev.stack --data-dir .stack --print-env
+
+contracts: $(READY) ## Compile the contract anew and compare with the committed artifact
+	$(BIN)/python -m orchestrator.dev.compile_contract --check
+
+lock: $(READY) ## Resolve the dependencies anew and pin them by hash
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet -o requirements.txt
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet --extra dev -c requirements.txt -o requirements-dev.txt
+
+clean: ## Remove the virtual environment and caches of tools
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.PHONY: help setup demo test format stack contracts lock clean
