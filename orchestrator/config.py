@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from eth_keys.main import KeyAPI
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from orchestrator.core.policy import address_or_none
 from orchestrator.core.terms import ChainTerms, Terms
@@ -37,10 +36,10 @@ class Need(StrEnum):
     WALLET_KEYS = "WALLET_KEYS"
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Settings that do not depend on a chain. Times in seconds, amounts in wei."""
 
-    model_config = SettingsConfigDict(extra="ignore", case_sensitive=False)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     database_url: SecretStr | None = None
     kafka_bootstrap_servers: str | None = None
@@ -50,7 +49,7 @@ class Settings(BaseSettings):
     kms_key_id: str | None = None
     aws_endpoint_url_kms: str | None = None
     kms_concurrency: Annotated[int, Field(ge=1, le=1000)] = 32
-    chain_ids: Annotated[tuple[int, ...], NoDecode] = DEFAULT_CHAIN_IDS
+    chain_ids: tuple[int, ...] = DEFAULT_CHAIN_IDS
     kuro_websocket_url: str | None = None
     kuro_rest_url: str | None = None
     kuro_mint_chain_id: int = 5920

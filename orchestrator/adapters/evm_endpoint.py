@@ -72,12 +72,15 @@ class Endpoint:
 
     def failed(self) -> None:
         """Cool down: 0.25 s, doubling up to 30 s, times 0.5 to 1.5 by chance. The chain id is asked
-        again afterwards: what answers then may be another node."""
+        again afterwards: what answers then may be another node. Of requests that fail at the same
+        time, the first one counts."""
+        self.verified = False
+        if time.monotonic() < self.cool_until:
+            return
         longest = SHORTEST_COOL_DOWN_SECONDS * 2 ** min(self._failures, 10)
         jitter = random.uniform(0.5, 1.5)  # noqa: S311 - no secret
         self._failures += 1
         self.cool_until = time.monotonic() + min(longest, LONGEST_COOL_DOWN_SECONDS) * jitter
-        self.verified = False
 
     async def single(self, session: aiohttp.ClientSession, request: Request) -> Answer:
         """The result, or an RpcError as a value."""
@@ -88,7 +91,7 @@ class Endpoint:
             return error
         answer = _parsed(body)
         if not isinstance(answer, dict) or not ("result" in answer or "error" in answer):
-            return classify_http(status, body[:4096].decode("utf-8", "replace"))
+            return self._not_rpc(status, body)
         if answer.get("id") not in (call["id"], None):
             return RpcError(RpcProblem.UNAVAILABLE, f"{self.name} answered another request")
         return _outcome(answer, status)
@@ -109,7 +112,7 @@ class Endpoint:
                 raise error
             raise BatchRefused(str(error))
         if not isinstance(answers, list):
-            error = classify_http(status, body[:4096].decode("utf-8", "replace"))
+            error = self._not_rpc(status, body)
             if status == 429 or status >= 500 or status in (401, 402, 403):
                 raise error
             raise BatchRefused(str(error))
@@ -124,29 +127,46 @@ class Endpoint:
             for call in calls
         ]
 
+    def _not_rpc(self, status: int, body: bytes) -> RpcError:
+        error = classify_http(status, body[:4096].decode("utf-8", "replace"))
+        return RpcError(error.problem, f"{self.name}: {error.detail}")
+
     def _call(self, request: Request) -> dict[str, Any]:
         method, parameters = request
         return {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": parameters}
 
     async def _post(self, session: aiohttp.ClientSession, content: Any) -> tuple[int, bytes]:
-        """Status and body. Raises RpcError(UNAVAILABLE) when no whole answer came."""
-        headers = {"Content-Type": "application/json"}
+        """Status and body. Raises RpcError(UNAVAILABLE) when no whole answer came.
+
+        A connection that was kept open may be closed by the node just as it is used again; that
+        says nothing of the node, so the request is repeated once. (Each may be: see Endpoints.)
+        """
+        data = orjson.dumps(content)
         try:
-            async with session.post(
-                self._url, data=orjson.dumps(content), headers=headers, allow_redirects=False
-            ) as response:
-                body = bytearray()
-                async for piece in response.content.iter_any():
-                    body += piece
-                    if len(body) > LARGEST_ANSWER_BYTES:
-                        text = f"{self.name} answered more than {LARGEST_ANSWER_BYTES} bytes"
-                        raise RpcError(RpcProblem.RANGE_TOO_LARGE, text)
-                return response.status, bytes(body)
+            try:
+                return await self._posted(session, data)
+            except aiohttp.ClientConnectorError:
+                raise
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                return await self._posted(session, data)
         except TimeoutError:
             raise RpcError(RpcProblem.UNAVAILABLE, f"{self.name} did not answer in time") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             kind = type(error).__name__  # the text would show the URL
             raise RpcError(RpcProblem.UNAVAILABLE, f"{self.name}: {kind}") from None
+
+    async def _posted(self, session: aiohttp.ClientSession, data: bytes) -> tuple[int, bytes]:
+        headers = {"Content-Type": "application/json"}
+        async with session.post(
+            self._url, data=data, headers=headers, allow_redirects=False
+        ) as response:
+            body = bytearray()
+            async for piece in response.content.iter_any():
+                body += piece
+                if len(body) > LARGEST_ANSWER_BYTES:
+                    text = f"{self.name} answered more than {LARGEST_ANSWER_BYTES} bytes"
+                    raise RpcError(RpcProblem.RANGE_TOO_LARGE, text)
+            return response.status, bytes(body)
 
 
 def _host_of(url: str) -> str:

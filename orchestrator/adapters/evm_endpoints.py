@@ -59,10 +59,10 @@ class Endpoints:
         answers = await asyncio.gather(
             *(self._trouble_of(endpoint) for endpoint in self.all), return_exceptions=True
         )
+        troubles = [answer for answer in answers if isinstance(answer, RpcError)]
         for answer in answers:
-            if isinstance(answer, BaseException):
+            if isinstance(answer, BaseException) and answer not in troubles:
                 raise answer
-        troubles = [trouble for trouble in answers if isinstance(trouble, RpcError)]
         for trouble in troubles:
             log.warning("node unreachable", chain_id=self.chain_id, reason=str(trouble))
         if len(troubles) == len(self.all):

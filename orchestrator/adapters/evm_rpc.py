@@ -7,6 +7,7 @@ answer is RpcError(UNEXPECTED), never a KeyError in an agent.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from statistics import median_low
 from typing import Any, TypeVar
@@ -67,7 +68,11 @@ class EvmNode:
     async def block(self, number: int) -> Head | None:
         """None when no node has it yet."""
         answer = await self._endpoints.one("eth_getBlockByNumber", hex(number), False)
-        return None if answer is None else _read(_head, answer)
+        block = None if answer is None else _read(_head, answer)
+        if block is not None and block.number != number:
+            text = f"asked for block {number}, the node answered block {block.number}"
+            raise RpcError(RpcProblem.UNEXPECTED, text)
+        return block
 
     async def logs(self, contract: str, topics: Sequence[str], first: int, last: int) -> list[Log]:
         """Logs of `contract` whose topic0 is one of `topics`, blocks `first` to `last` inclusive,
@@ -87,25 +92,22 @@ class EvmNode:
             [("eth_getBlockByNumber", [hex(last), False]), ("eth_getLogs", [asked])],
             lambda answers: None if answers[0] is not None else f"has no block {last} yet",
         )
-        if isinstance(block, RpcError):
-            raise block
-        if isinstance(found, RpcError):
-            raise found
-        kept = _read(_logs, found)
-        wanted = {topic.lower() for topic in topics}
-        for log in kept:
-            if (
-                not first <= log.block_number <= last
-                or log.address.lower() != contract.lower()
-                or not log.topics
-                or log.topics[0] not in wanted
-            ):
-                raise RpcError(
-                    RpcProblem.UNEXPECTED,
-                    f"eth_getLogs answered log {log.log_index} of block {log.block_number}, which "
-                    f"was not asked for (blocks {first} to {last} of {contract})",
-                )
-        return sorted(kept, key=lambda log: (log.block_number, log.log_index))
+        for answer in (block, found):
+            if isinstance(answer, RpcError):
+                raise answer
+        logs = sorted(_read(_logs, found), key=lambda log: (log.block_number, log.log_index))
+        stray = next((log for log in logs if not _asked_for(log, contract, topics)), None)
+        if stray or (logs and not first <= logs[0].block_number <= logs[-1].block_number <= last):
+            raise RpcError(
+                RpcProblem.UNEXPECTED,
+                f"eth_getLogs answered what was not asked for (blocks {first} to {last} of "
+                f"{contract})",
+            )
+        last_hash = _read(_head, block).hash
+        if any(log.block_hash != last_hash for log in logs if log.block_number == last):
+            text = f"block {last} was replaced while its logs were read"
+            raise RpcError(RpcProblem.UNAVAILABLE, text)
+        return logs
 
     async def transaction_count(self, address: str, block: int | None = None) -> int:
         """The account's nonce at a block, or at the newest; the pool does not count."""
@@ -144,7 +146,12 @@ class EvmNode:
         for answer in answers:
             if isinstance(answer, RpcError):
                 raise answer
-        return [None if answer is None else _read(_receipt, answer) for answer in answers]
+        receipts = [None if answer is None else _read(_receipt, answer) for answer in answers]
+        for tx_hash, receipt in zip(tx_hashes, receipts, strict=True):
+            if receipt is not None and receipt.tx_hash != tx_hash.lower():
+                text = f"asked for the receipt of {tx_hash}, got that of {receipt.tx_hash}"
+                raise RpcError(RpcProblem.UNEXPECTED, text)
+        return receipts
 
     async def call(self, call: Call, block: int | None = None) -> str:
         """`eth_call` at a block, or at the newest. Raises RpcError(REVERTED) with the reason."""
@@ -206,22 +213,33 @@ def _read_item(reader: Callable[[Any], T], answer: Answer) -> T | RpcError:
         return error
 
 
-def _quantity(answer: Any) -> int:
-    """0x hex to int; anything else raises, a JSON number too."""
-    if not answer.startswith("0x"):
-        raise ValueError("a quantity begins with 0x")
-    return int(answer, 16)
+_QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
+_BYTES = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
+_HASH = re.compile(r"0x[0-9a-fA-F]{64}")
 
 
-def _hex(answer: Any) -> str:
-    bytes.fromhex(answer.removeprefix("0x"))
+def _matched(pattern: re.Pattern[str], answer: Any) -> str:
+    if not pattern.fullmatch(answer):
+        raise ValueError(f"does not match {pattern.pattern}")
     return str(answer).lower()
 
 
+def _quantity(answer: Any) -> int:
+    """0x hex to int; anything else raises, a JSON number too."""
+    return int(_matched(_QUANTITY, answer), 16)
+
+
+def _hex(answer: Any) -> str:
+    return _matched(_BYTES, answer)
+
+
 def _hash(answer: Any) -> str:
-    if len(answer) != 66:
-        raise ValueError("a hash has 32 bytes")
-    return _hex(answer)
+    return _matched(_HASH, answer)
+
+
+def _asked_for(log: Log, contract: str, topics: Sequence[str]) -> bool:
+    wanted = {topic.lower() for topic in topics}
+    return log.address.lower() == contract.lower() and not wanted.isdisjoint(log.topics[:1])
 
 
 def _head(answer: Any) -> Head:

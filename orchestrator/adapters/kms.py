@@ -203,11 +203,11 @@ class KmsSigner:
             answer: dict[str, Any] = await getattr(client, operation)(**arguments)
         except (BotoCoreError, ClientError) as error:
             raise signing_error(error) from None
-        except (OSError, TimeoutError) as error:
-            raise SigningError(SigningProblem.UNAVAILABLE, type(error).__name__) from None
-        except ValueError:
-            problem = SigningProblem.KEY_UNUSABLE
-            raise SigningError(problem, "AWS_ENDPOINT_URL_KMS or AWS_REGION is not valid") from None
+        except (ValueError, TypeError, AttributeError, KeyError, OSError) as error:
+            # What botocore's parser lets through when a 200 is not what KMS answers.
+            kind = type(error).__name__
+            text = f"the answer cannot be read ({kind}); is something else answering for KMS?"
+            raise SigningError(SigningProblem.UNAVAILABLE, text) from None
         return answer
 
     async def _opened(self) -> Any:
@@ -219,7 +219,11 @@ class KmsSigner:
                     endpoint_url=self._endpoint_url,
                     config=self._config,
                 )
-                self._client = await self._resources.enter_async_context(client)
+                try:
+                    self._client = await self._resources.enter_async_context(client)
+                except ValueError:
+                    text = "AWS_ENDPOINT_URL_KMS is no valid URL, or AWS_REGION no region"
+                    raise SigningError(SigningProblem.KEY_UNUSABLE, text) from None
             return self._client
 
     def _about(self) -> str:

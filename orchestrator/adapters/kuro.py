@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -87,7 +87,7 @@ class KuroSource:
         self._list_wanted = asyncio.Event()
         self.health = KuroHealth()
 
-    async def messages(self) -> AsyncIterator[Received]:
+    async def messages(self) -> AsyncGenerator[Received, None]:
         """Every message, repeated ones too, without end. Close the iterator (`aclosing`) to
         disconnect. For one consumer at a time."""
         async with aiohttp.ClientSession() as session:

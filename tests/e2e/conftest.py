@@ -1,0 +1,31 @@
+"""One stack for the whole folder, started by the run itself; the service comes and goes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from orchestrator.dev.stack import EmbeddedStack
+from tests.e2e.harness import World
+
+
+@pytest_asyncio.fixture(scope="session")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedStack]:
+    async with EmbeddedStack(tmp_path_factory.mktemp("e2e"), block_time=1.0) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session")
+async def _world(stack: EmbeddedStack) -> AsyncIterator[World]:
+    world = World(stack)
+    yield world
+    await world.service.stop()
+
+
+@pytest_asyncio.fixture
+async def world(_world: World) -> World:
+    """The stack with `orchestrator run` beside it; a test may stop or kill it."""
+    await _world.service.start()
+    return _world
