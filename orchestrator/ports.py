@@ -3,13 +3,13 @@ for the simulation; both pass one contract suite."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from orchestrator.core.chain import Head, Receipt
 from orchestrator.errors import RpcError
-from schemas.base import Fact, Position, Record
+from schemas.base import Fact, Position
 from schemas.dead_letters import DeadLetter
 from schemas.topics import Topic
 
@@ -114,24 +114,49 @@ class Wallet(Protocol):
         """Deterministic (RFC 6979): the same transaction gives the same bytes."""
 
 
+class Message(Protocol):
+    """A record as the log delivers it, undecoded."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+
 class LogWriter(Protocol):
     """Appends facts, at least once, without owning anything."""
 
     async def append(self, topic: Topic, facts: Sequence[Fact]) -> list[Position]:
-        """Returns once all are acknowledged by all in-sync replicas."""
+        """Returns once all are acknowledged by all in-sync replicas. Raises LogUnavailable; then
+        some of the facts may stand on the log."""
 
 
 class OwnedLog(Protocol):
     """Appends facts as the one owner of a lane or source; a later owner fences this one."""
 
+    async def start(self) -> None:
+        """Fence every earlier owner. Raises Fenced, LogUnavailable."""
+
     async def append(
         self, topic: Topic, facts: Sequence[Fact], letters: Sequence[DeadLetter] = ()
     ) -> None:
-        """All or none, in one Kafka transaction. Raises Fenced, LogUnavailable."""
+        """All or none, in one Kafka transaction. Raises Fenced; LogUnavailable leaves the outcome
+        unknown."""
 
     async def close(self) -> None: ...
 
 
 class LogReader(Protocol):
-    def replay(self, topic: Topic, partition: int, start: int = 0) -> AsyncIterator[Record]:
-        """Committed records from `start` to what is the end when the call begins."""
+    def replay(
+        self, topic: Topic, starts: Mapping[int, int]
+    ) -> AsyncIterator[tuple[int, Sequence[Message]]]:
+        """Committed records per partition, from each start to what is the end when the call begins.
+        Raises LogUnavailable."""
+
+
+class FactLog(LogReader, Protocol):
+    """The log, as owners of lanes and sources take it."""
+
+    def owned(self, name: str) -> OwnedLog:
+        """A writer that owns `name`: a lane or a source."""

@@ -12,11 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
-from aiokafka import ConsumerRecord
 
-from orchestrator.adapters.kafka_log import KafkaReader, position_of
 from orchestrator.core.lifecycle import RequestState, Stage, Verdict, evolve
-from schemas.base import Record, UnreadableRecord
+from orchestrator.ports import LogReader, Message
+from schemas.base import Position, Record, UnreadableRecord
 from schemas.dead_letters import DeadLetter, DeadLetterReason
 from schemas.requests import RequestFact
 from schemas.topics import REQUESTS
@@ -38,7 +37,7 @@ class Page:
 class Book:
     """Folds `requests`. `touched` collects the keys whose state moved since it was last taken."""
 
-    def __init__(self, reader: KafkaReader) -> None:
+    def __init__(self, reader: LogReader) -> None:
         self._reader = reader
         self._pages: dict[int, Page] = {}
         self._changing = asyncio.Lock()
@@ -91,13 +90,13 @@ class Book:
             await asyncio.sleep(0)
         return folded
 
-    async def read(self, messages: Sequence[ConsumerRecord]) -> list[DeadLetter]:
+    async def read(self, messages: Sequence[Message]) -> list[DeadLetter]:
         """Fold a batch from the stream, once the book is up to date; what to dead-letter."""
         await self._ready.wait()
         letters = [self._read(message) for message in messages]
         return [letter for letter in letters if letter is not None]
 
-    def _read(self, message: ConsumerRecord) -> DeadLetter | None:
+    def _read(self, message: Message) -> DeadLetter | None:
         page = self._pages.get(message.partition)
         if page is None:
             return None
@@ -105,9 +104,9 @@ class Book:
             return page.refused.pop(message.offset, None)
         return self._fold(page, message)
 
-    def _fold(self, page: Page, message: ConsumerRecord) -> DeadLetter | None:
+    def _fold(self, page: Page, message: Message) -> DeadLetter | None:
         page.next_offset = message.offset + 1
-        position = position_of(message)
+        position = Position(message.topic, message.partition, message.offset)
         try:
             record = REQUESTS.decode(message.value, position)
         except UnreadableRecord as error:

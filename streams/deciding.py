@@ -7,15 +7,13 @@ import asyncio
 from collections.abc import Sequence
 
 import structlog
-from aiokafka import ConsumerRecord
 
-from orchestrator.adapters.kafka_log import position_of
 from orchestrator.core.owing import Append, pending
 from orchestrator.core.reporting import reported
 from orchestrator.core.terms import Terms
 from orchestrator.errors import LogUnavailable
-from orchestrator.ports import LogWriter
-from schemas.base import Fact, UnreadableRecord
+from orchestrator.ports import LogWriter, Message
+from schemas.base import Fact, Position, UnreadableRecord
 from schemas.dead_letters import DeadLetter, DeadLetterReason
 from schemas.requests import RequestReceived
 from schemas.topics import DEAD_LETTERS, REQUESTS, TOPICS, Topic
@@ -41,19 +39,19 @@ class Decider:
         self._delivered.clear()
         self._awake.set()
 
-    async def read(self, messages: Sequence[ConsumerRecord]) -> None:
+    async def read(self, messages: Sequence[Message]) -> None:
         """Fold a batch of `requests`; returns when its dead letters are delivered."""
         letters = await self._book.read(messages)
         self._awake.set()
         await self._deliver(DEAD_LETTERS, letters)
 
-    async def forward(self, messages: Sequence[ConsumerRecord]) -> None:
+    async def forward(self, messages: Sequence[Message]) -> None:
         """Carry a batch of another topic into `requests`; returns when it is delivered, so that
         the batch's offsets may be committed."""
         facts: list[Fact] = []
         letters: list[Fact] = []
         for message in messages:
-            position = position_of(message)
+            position = Position(message.topic, message.partition, message.offset)
             try:
                 fact = reported(TOPICS[message.topic].decode(message.value, position))
             except UnreadableRecord as error:

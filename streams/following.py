@@ -9,17 +9,15 @@ log holds of the lost blocks is retracted, and the follower stops for a person t
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 
 import structlog
 
-from orchestrator.adapters.kafka_log import KafkaOwnedLog, KafkaReader, partition_of
 from orchestrator.config import ChainConfig, Settings
 from orchestrator.core.chain import Head
 from orchestrator.core.contract import EVENT_TOPICS, decode_event
 from orchestrator.errors import Fenced, LogUnavailable, RpcError, RpcProblem, StartRefused
-from orchestrator.ports import ChainNode, Log
+from orchestrator.ports import ChainNode, FactLog, Log, OwnedLog
 from schemas.base import Fact, UnreadableRecord
 from schemas.dead_letters import DeadLetter, DeadLetterReason
 from schemas.evm import BlocksFollowed, ChainHalted, ContractEvent, EventRetracted
@@ -41,15 +39,15 @@ class ChainFollower:
         self,
         chain: ChainConfig,
         node: ChainNode,
-        reader: KafkaReader,
-        servers: str,
+        facts: FactLog,
+        partition: int,
         settings: Settings,
     ) -> None:
         self.reason: str | None = "starting"
         self._chain = chain
         self._node = node
-        self._reader = reader
-        self._servers = servers
+        self._log_of_facts = facts
+        self._partition = partition
         self._settings = settings
         self._marks: deque[BlocksFollowed] = deque(maxlen=REMEMBERED_MARKS)
         self._events: deque[ContractEvent] = deque()
@@ -63,10 +61,7 @@ class ChainFollower:
         """Follow until cancelled; start anew from the log after a fence or a lost append."""
         backoff = Backoff(first_seconds=0.2, longest_seconds=10)
         while True:
-            owned = KafkaOwnedLog(
-                self._servers,
-                f"{self._settings.kafka_prefix}.follower.{self._chain.chain_id}",
-            )
+            owned = self._log_of_facts.owned(f"follower.{self._chain.chain_id}")
             try:
                 await owned.start()
                 await self._replay()
@@ -91,8 +86,7 @@ class ChainFollower:
         self._events.clear()
         self._cursor, self._halted = None, None
         key = str(self._chain.chain_id)
-        partition = partition_of(EVM_EVENTS, key)
-        async for _, messages in self._reader.replay(EVM_EVENTS, {partition: 0}):
+        async for _, messages in self._log_of_facts.replay(EVM_EVENTS, {self._partition: 0}):
             for message in messages:
                 if message.key != key.encode():
                     continue
@@ -112,7 +106,7 @@ class ChainFollower:
         elif isinstance(fact, ChainHalted):
             self._halted = fact
 
-    async def _follow(self, owned: KafkaOwnedLog) -> None:
+    async def _follow(self, owned: OwnedLog) -> None:
         backoff = Backoff(first_seconds=0.2, longest_seconds=5)
         while True:
             if self._halted is not None:
@@ -134,7 +128,7 @@ class ChainFollower:
             if not behind:
                 await asyncio.sleep(self._settings.head_poll_seconds)
 
-    async def _step(self, owned: KafkaOwnedLog) -> bool:
+    async def _step(self, owned: OwnedLog) -> bool:
         """Append the next range, if there is one; True while more is waiting."""
         head = await self._node.head()
         goal = head.number - self._chain.confirmations
@@ -147,7 +141,7 @@ class ChainFollower:
         logs = await self._node.logs(self._chain.contract, list(EVENT_TOPICS), first, last)
         end = await self._block(last)
         facts, letters = await self._facts(logs)
-        cursor_is_due = time.monotonic() - self._marked_at >= MARK_EVERY_SECONDS
+        cursor_is_due = asyncio.get_running_loop().time() - self._marked_at >= MARK_EVERY_SECONDS
         if facts or letters or cursor_is_due or last < goal:
             mark = BlocksFollowed(
                 chain_id=self._chain.chain_id,
@@ -157,7 +151,7 @@ class ChainFollower:
                 to_timestamp=end.timestamp,
             )
             await owned.append(EVM_EVENTS, [*facts, mark], letters)
-            self._marked_at = time.monotonic()
+            self._marked_at = asyncio.get_running_loop().time()
             for fact in (*facts, mark):
                 self._fold(fact)
         self._cursor = (last, end.hash)
@@ -217,7 +211,7 @@ class ChainFollower:
             amount=decoded.amount,
         )
 
-    async def _gone(self, owned: KafkaOwnedLog) -> bool:
+    async def _gone(self, owned: OwnedLog) -> bool:
         """True when the cursor's block is gone: retract what was lost with it, and halt."""
         assert self._cursor is not None
         number, known_hash = self._cursor

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from orchestrator.adapters.evm_rpc import EvmNode
-from orchestrator.adapters.kafka_log import KafkaReader, KafkaWriter, partition_of
+from orchestrator.adapters.kafka_log import KafkaLog, KafkaWriter, partition_of
 from orchestrator.adapters.kuro import KuroSource
 from orchestrator.config import Config, Need
 from orchestrator.errors import LogUnavailable
@@ -122,7 +122,7 @@ async def _jobs(
     settings = config.settings
     assert settings.kuro_websocket_url is not None and settings.kuro_rest_url is not None
     prefix = f"{settings.kafka_prefix}-ingest"
-    reader = KafkaReader(config.kafka, f"{prefix}-replay")
+    facts = KafkaLog(config.kafka, f"{prefix}-replay", settings.kafka_prefix)
     writer = KafkaWriter(config.kafka, prefix)
     backoff = Backoff()
     while True:
@@ -137,8 +137,8 @@ async def _jobs(
     for chain in config.chains.values():
         node = EvmNode(chain.chain_id, chain.rpc_urls)
         stack.push_async_callback(node.close)
-        follower = ChainFollower(chain, node, reader, config.kafka, settings)
         seat = TopicPartition(EVM_EVENTS.name, partition_of(EVM_EVENTS, str(chain.chain_id)))
+        follower = ChainFollower(chain, node, facts, seat.partition, settings)
         jobs.setdefault(seat, []).append((f"follow {chain.chain_id}", follower.run))
     source = KuroSource(
         settings.kuro_websocket_url,

@@ -10,12 +10,10 @@ exact bytes are appended in one transaction, and only what is appended is broadc
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 
 import structlog
 
-from orchestrator.adapters.kafka_log import KafkaOwnedLog, KafkaReader
 from orchestrator.config import ChainConfig, Settings
 from orchestrator.core.chain import ChainView, Head
 from orchestrator.core.lanes import (
@@ -30,7 +28,7 @@ from orchestrator.core.lanes import (
 )
 from orchestrator.core.lifecycle import Verdict
 from orchestrator.errors import Fenced, LogUnavailable, RpcError, RpcProblem, StartRefused
-from orchestrator.ports import ChainNode, Wallet
+from orchestrator.ports import ChainNode, FactLog, OwnedLog, Wallet
 from schemas.base import UnreadableRecord
 from schemas.lanes import (
     LaneFact,
@@ -50,6 +48,11 @@ REBROADCAST_AT_ONCE = 64
 """How many of the oldest unmined transactions are sent again when a node may have dropped them."""
 
 
+def _now() -> float:
+    """Seconds of the event loop's clock."""
+    return asyncio.get_running_loop().time()
+
+
 class LaneOwner:
     """Owns one lane while its partition is ours. `reason` says why it does not move, if so."""
 
@@ -58,8 +61,7 @@ class LaneOwner:
         chain: ChainConfig,
         wallet: Wallet,
         node: ChainNode,
-        reader: KafkaReader,
-        servers: str,
+        facts: FactLog,
         partition: int,
         settings: Settings,
     ) -> None:
@@ -67,8 +69,7 @@ class LaneOwner:
         self.reason: str | None = "starting"
         self._chain = chain
         self._node = node
-        self._reader = reader
-        self._servers = servers
+        self._facts = facts
         self._partition = partition
         self._settings = settings
         self._preparing = Preparing(chain, wallet, node, settings)
@@ -94,10 +95,7 @@ class LaneOwner:
         anew from the log: nothing in memory is trusted then."""
         backoff = Backoff(first_seconds=0.2, longest_seconds=10)
         while True:
-            owned = KafkaOwnedLog(
-                self._servers,
-                f"{self._settings.kafka_prefix}.lane.{self.key.replace(':', '.')}",
-            )
+            owned = self._facts.owned(f"lane.{self.key.replace(':', '.')}")
             try:
                 await owned.start()
                 await self._open(owned)
@@ -113,9 +111,9 @@ class LaneOwner:
                 await owned.close()
             await backoff.sleep()
 
-    async def _open(self, owned: KafkaOwnedLog) -> None:
+    async def _open(self, owned: OwnedLog) -> None:
         self._state = LaneState(self._chain.chain_id, self._state.wallet)
-        async for _, messages in self._reader.replay(LANES, {self._partition: 0}):
+        async for _, messages in self._facts.replay(LANES, {self._partition: 0}):
             for message in messages:
                 if message.key != self.key.encode():
                     continue
@@ -146,7 +144,7 @@ class LaneOwner:
             in_flight=len(self._state.slots),
         )
 
-    async def _serve(self, owned: KafkaOwnedLog) -> None:
+    async def _serve(self, owned: OwnedLog) -> None:
         """Passes until something fails that only a new start can mend."""
         backoff = Backoff(first_seconds=0.2, longest_seconds=5)
         while True:
@@ -167,11 +165,11 @@ class LaneOwner:
             finally:
                 self._awake.clear()
 
-    async def _pass(self, owned: KafkaOwnedLog) -> None:
+    async def _pass(self, owned: OwnedLog) -> None:
         inbox, self._inbox = self._inbox, []
         for request in inbox:
             self._fold(request)
-        if time.monotonic() - self._looked_at >= self._settings.head_poll_seconds:
+        if _now() - self._looked_at >= self._settings.head_poll_seconds:
             await self._look(owned)
         if self._state.halted is not None:
             self.reason = self._state.halted.reason
@@ -182,13 +180,13 @@ class LaneOwner:
             facts = await self._preparing.prepare(self._state, work)
             await self._append(owned, facts)
         await self._broadcast(owned, unsent(self._state))
-        if time.monotonic() - self._rebroadcast_at >= REBROADCAST_AFTER_SECONDS:
-            self._rebroadcast_at = time.monotonic()
+        if _now() - self._rebroadcast_at >= REBROADCAST_AFTER_SECONDS:
+            self._rebroadcast_at = _now()
             await self._broadcast(owned, unmined(self._state)[:REBROADCAST_AT_ONCE])
 
-    async def _look(self, owned: KafkaOwnedLog) -> None:
+    async def _look(self, owned: OwnedLog) -> None:
         """Ask the chain once, when it has a new head, and append what follows."""
-        self._looked_at = time.monotonic()
+        self._looked_at = _now()
         head = await self._node.head()
         if head.hash == self._head_hash and not self._state.reverted:
             return
@@ -219,7 +217,7 @@ class LaneOwner:
         return ChainView(head, final, nonce, final_nonce, dict(zip(hashes, receipts, strict=True)))
 
     async def _broadcast(
-        self, owned: KafkaOwnedLog, transactions: Sequence[TransactionPrepared]
+        self, owned: OwnedLog, transactions: Sequence[TransactionPrepared]
     ) -> None:
         """Send exactly what is on the log; append which of it a node has."""
         if not transactions:
@@ -250,7 +248,7 @@ class LaneOwner:
         self.reason = f"nonce {transaction.nonce}: {error}"
         self._log.warning("transaction not taken", nonce=transaction.nonce, reason=str(error))
 
-    async def _append(self, owned: KafkaOwnedLog, facts: Sequence[LaneFact]) -> None:
+    async def _append(self, owned: OwnedLog, facts: Sequence[LaneFact]) -> None:
         """Append in one transaction, then fold: what is not on the log did not happen."""
         fresh = [fact for fact in facts if self._is_new(fact)]
         await owned.append(LANES, fresh)

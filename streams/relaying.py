@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
-from aiokafka import ConsumerRecord
 
-from orchestrator.adapters.kafka_log import partition_of
+from orchestrator.ports import Message
 from schemas.base import UnreadableRecord
 from schemas.lanes import RelayRequested
 from schemas.topics import LANES
@@ -21,7 +20,8 @@ class Relayer:
     """Starts and stops lane owners as partitions come and go. A lane that stays ours is not
     disturbed by a rebalance: should another process have owned it meanwhile, the fence tells."""
 
-    def __init__(self, lanes: Sequence[tuple[str, Callable[[], LaneOwner]]]) -> None:
+    def __init__(self, lanes: Mapping[str, tuple[int, Callable[[], LaneOwner]]]) -> None:
+        """`lanes`: by lane key, the partition that holds it and what makes its owner."""
         self._makers = dict(lanes)
         self._owners: dict[str, LaneOwner] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -32,20 +32,20 @@ class Relayer:
         return list(self._owners.values())
 
     async def own(self, partitions: set[int]) -> None:
-        wanted = {key for key in self._makers if partition_of(LANES, key) in partitions}
+        wanted = {key for key, (seat, _) in self._makers.items() if seat in partitions}
         for key in set(self._owners) - wanted:
             await self._stop(key)
         for key in wanted - set(self._owners):
-            owner = self._makers[key]()
+            owner = self._makers[key][1]()
             self._owners[key] = owner
             self._tasks[key] = asyncio.create_task(owner.run(), name=f"lane {key}")
             self._tasks[key].add_done_callback(_report)
         log.info("lanes owned here", lanes=sorted(self._owners))
 
-    async def read(self, messages: Sequence[ConsumerRecord]) -> None:
+    async def read(self, messages: Sequence[Message]) -> None:
         """Hand new work to its lane. All else on the topic was appended by the owners."""
         for message in messages:
-            if b"RelayRequested" not in message.value:
+            if b"RelayRequested" not in (message.value or b""):
                 continue
             try:
                 fact = LANES.decode(message.value).fact

@@ -10,13 +10,12 @@ import asyncio
 from collections.abc import Sequence
 
 import structlog
-from aiokafka import ConsumerRecord
 
 from orchestrator.core.contract import digest
 from orchestrator.core.owing import Sign, pending
 from orchestrator.core.terms import Terms
 from orchestrator.errors import LogUnavailable, SigningError
-from orchestrator.ports import ApprovalSigner, LogWriter
+from orchestrator.ports import ApprovalSigner, LogWriter, Message
 from schemas.requests import ApprovalSigned
 from schemas.topics import REQUESTS
 from streams.books import Book
@@ -51,7 +50,7 @@ class SigningDesk:
         self._delivered.clear()
         self._awake.set()
 
-    async def read(self, messages: Sequence[ConsumerRecord]) -> None:
+    async def read(self, messages: Sequence[Message]) -> None:
         """Fold a batch of `requests`. The deciding role dead-letters what the fold refuses."""
         await self._book.read(messages)
         self._awake.set()

@@ -21,7 +21,8 @@ TOPIC_CONFIG = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy":
 async def prepare_topics(servers: str, replication_factor: int) -> list[str]:
     """Create what is missing, check what is there; returns the names created.
 
-    `replication_factor` 0 means three, or as many as there are brokers when they are fewer. Raises StartRefused when a topic has another
+    `replication_factor` 0 means three, or as many as there are brokers when they are fewer.
+    Raises StartRefused when a topic has another
     number of partitions or would forget facts, LogUnavailable when no broker answers.
     """
     admin = AIOKafkaAdminClient(bootstrap_servers=servers, client_id="orchestrator-init")

@@ -18,7 +18,7 @@ import faust
 import structlog
 
 from orchestrator.adapters.evm_rpc import EvmNode
-from orchestrator.adapters.kafka_log import KafkaReader, KafkaWriter, partition_of
+from orchestrator.adapters.kafka_log import KafkaLog, KafkaWriter, partition_of
 from orchestrator.adapters.kms import KmsSigner
 from orchestrator.adapters.wallets import LocalWallet
 from orchestrator.config import Config, Need
@@ -163,8 +163,9 @@ async def _writer(config: Config, role: Role, stack: AsyncExitStack) -> KafkaWri
     return writer
 
 
-def _reader(config: Config, role: Role) -> KafkaReader:
-    return KafkaReader(config.kafka, f"{config.settings.kafka_prefix}-{role}-replay")
+def _log(config: Config, role: Role) -> KafkaLog:
+    prefix = config.settings.kafka_prefix
+    return KafkaLog(config.kafka, f"{prefix}-{role}-replay", prefix)
 
 
 Made = tuple[RoleApp, list[asyncio.Task[Any]]]
@@ -172,7 +173,7 @@ Made = tuple[RoleApp, list[asyncio.Task[Any]]]
 
 async def _deciding(config: Config, stack: AsyncExitStack) -> Made:
     writer = await _writer(config, Role.DECIDE, stack)
-    book = Book(_reader(config, Role.DECIDE))
+    book = Book(_log(config, Role.DECIDE))
     decider = Decider(book, writer, config.terms)
     app = RoleApp(config, Role.DECIDE, REQUESTS)
     app.owns(book.expect, decider.own)
@@ -194,7 +195,7 @@ async def _signing(config: Config, stack: AsyncExitStack) -> Made:
     stack.push_async_callback(signer.close)
     await _checked_key(signer)
     writer = await _writer(config, Role.SIGN, stack)
-    book = Book(_reader(config, Role.SIGN))
+    book = Book(_log(config, Role.SIGN))
     desk = SigningDesk(book, writer, signer, config.terms, settings.kms_concurrency)
     app = RoleApp(config, Role.SIGN, REQUESTS)
     app.owns(book.expect, desk.own)
@@ -215,26 +216,18 @@ async def _checked_key(signer: KmsSigner) -> None:
 
 
 async def _relaying(config: Config, stack: AsyncExitStack) -> Made:
-    makers: list[tuple[str, Callable[[], LaneOwner]]] = []
-    reader = _reader(config, Role.RELAY)
+    lanes: dict[str, tuple[int, Callable[[], LaneOwner]]] = {}
+    facts = _log(config, Role.RELAY)
     for chain in config.chains.values():
         node = EvmNode(chain.chain_id, chain.rpc_urls)
         stack.push_async_callback(node.close)
         for secret in chain.private_keys:
             wallet = LocalWallet(secret.get_secret_value())
             key = f"{chain.chain_id}:{wallet.address}"
-            make = partial(
-                LaneOwner,
-                chain,
-                wallet,
-                node,
-                reader,
-                config.kafka,
-                partition_of(LANES, key),
-                config.settings,
-            )
-            makers.append((key, make))
-    relayer = Relayer(makers)
+            seat = partition_of(LANES, key)
+            make = partial(LaneOwner, chain, wallet, node, facts, seat, config.settings)
+            lanes[key] = (seat, make)
+    relayer = Relayer(lanes)
     stack.push_async_callback(relayer.close)
     app = RoleApp(config, Role.RELAY, LANES)
     app.owns(lambda: None, relayer.own)

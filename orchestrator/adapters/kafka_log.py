@@ -146,12 +146,20 @@ def position_of(message: ConsumerRecord) -> Position:
     return Position(message.topic, message.partition, message.offset)
 
 
-class KafkaReader:
-    """Replays partitions of one topic, committed records only."""
+class KafkaLog:
+    """The log as `ports.FactLog`: replays committed records, makes owned writers.
 
-    def __init__(self, servers: str, client_id: str) -> None:
+    `prefix` begins every transactional id, so that two deployments on one cluster never fence each
+    other.
+    """
+
+    def __init__(self, servers: str, client_id: str, prefix: str = "orchestrator") -> None:
         self._servers = servers
         self._client_id = client_id
+        self._prefix = prefix
+
+    def owned(self, name: str) -> KafkaOwnedLog:
+        return KafkaOwnedLog(self._servers, f"{self._prefix}.{name}")
 
     async def replay(
         self, topic: Topic, starts: Mapping[int, int]

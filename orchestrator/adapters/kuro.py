@@ -124,8 +124,10 @@ class KuroSource:
             finally:
                 self.health.connected_since = None
             self.health.socket_failures += 1
-            failures = 0 if self.health.socket_messages > before else failures + 1
+            if self.health.socket_messages > before:
+                failures = 0
             delay = self._delay(failures)
+            failures += 1
             log.warning(
                 "kuro socket down",
                 host=urlsplit(self._websocket_url).hostname,

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
-from orchestrator.adapters.kafka_log import KafkaReader
+from orchestrator.adapters.kafka_log import KafkaLog
 from orchestrator.dev.http_client import HttpError, request_json, rpc
 from orchestrator.dev.service import Service, service_environment
 from orchestrator.dev.stack import EmbeddedStack
@@ -93,7 +93,7 @@ class World:
         ]
 
     async def messages(self, topic: Topic) -> list[Any]:
-        reader = KafkaReader(self.stack.kafka.bootstrap_servers, "tests")
+        reader = KafkaLog(self.stack.kafka.bootstrap_servers, "tests")
         starts = dict.fromkeys(range(topic.partitions), 0)
         return [m async for _, batch in reader.replay(topic, starts) for m in batch]
 
