@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
+from orchestrator.dev import miner
 from orchestrator.dev.contracts import ensure_contract
 from orchestrator.dev.downloads import Progress, anvil_executable
 from orchestrator.dev.http_client import HttpError, rpc, rpc_batch
-from orchestrator.dev.processes import Part, Supervisor
+from orchestrator.dev.processes import Child, Part, Supervisor
 from orchestrator.dev.wallets import Wallets, account_of
 
 FUNDS_WEI = 10**24
@@ -18,7 +21,7 @@ FUNDS_WEI = 10**24
 
 
 class Chain(Part):
-    """A chain with interval mining. `rpc_url` and `contract_address` are what clients need.
+    """A chain mined at an interval (`miner.py`). Clients need `rpc_url` and `contract_address`.
 
     `stop` (SIGTERM) writes the whole state; in between it is written every `state_interval`
     seconds, so `kill` loses up to that much of the chain, as a deep reorganisation would. What
@@ -59,6 +62,7 @@ class Chain(Part):
         self._wallets = wallets
         self._approver = approver
         self._progress = progress
+        self._miner: Child | None = None
 
     @property
     def rpc_url(self) -> str:
@@ -70,7 +74,6 @@ class Chain(Part):
             "--host": "127.0.0.1",
             "--port": self.port,
             "--chain-id": self.chain_id,
-            "--block-time": self.block_time,
             "--gas-limit": self.gas_limit,
             "--state": self.folder / "state.json",
             "--state-interval": self.state_interval,
@@ -79,7 +82,8 @@ class Chain(Part):
             "--accounts": 1,
             "--threads": 2,
         }
-        command = [str(anvil_executable(self._progress)), "--quiet", "--no-request-size-limit"]
+        command = [str(anvil_executable(self._progress)), "--quiet", "--no-mining"]
+        command.append("--no-request-size-limit")
         for name, value in options.items():
             command += [name, str(value)]
         self._child = self._supervisor.start(self.name, command, log=self.log, cwd=self.folder)
@@ -89,6 +93,44 @@ class Chain(Part):
         self.contract_address = ensure_contract(
             self.rpc_url, self.chain_id, deployer, self._approver
         )
+        self._start_mining()
+
+    def _start_mining(self) -> None:
+        command = [sys.executable, "-I", "-S", str(Path(miner.__file__).resolve())]
+        self._miner = self._supervisor.start(
+            f"{self.name}-miner",
+            [*command, str(self.port), str(self.block_time)],
+            log=self.log,
+            cwd=self.folder,
+        )
+
+    def _stop_mining(self) -> None:
+        if self._miner is not None:
+            self._supervisor.stop(self._miner, signal.SIGKILL)
+
+    def stop_blocking(self) -> None:
+        with self._part_lock:
+            self._stop_mining()
+            super().stop_blocking()
+
+    def kill_blocking(self) -> None:
+        with self._part_lock:
+            self._stop_mining()
+            super().kill_blocking()
+
+    async def set_block_time(self, seconds: float) -> None:
+        """Mine at another interval from now on (not kept over a restart of the stack)."""
+        self.block_time = seconds
+        await self.pause_mining()
+        await self.resume_mining()
+
+    async def pause_mining(self) -> None:
+        """No more blocks, except by `mine`; transactions wait in the pool."""
+        await asyncio.to_thread(self._stop_mining)
+
+    async def resume_mining(self) -> None:
+        await asyncio.to_thread(self._stop_mining)
+        await asyncio.to_thread(self._start_mining)
 
     def _check_state_file(self) -> None:
         """A state file that a kill left half-written is replaced by the one of the last start."""
