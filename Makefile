@@ -40,7 +40,7 @@ contracts: $(READY) ## Compile the contract anew and compare with the committed 
 	$(BIN)/python -m orchestrator.dev.compile_contract --check
 
 lock: $(READY) ## Resolve the dependencies anew and pin them by hash
-	$(BIN)/python -m pip install --quiet uv
+
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet -o requirements.txt
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet --extra dev -c requirements.txt -o requirements-dev.txt
 

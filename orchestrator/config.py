@@ -20,6 +20,12 @@ from orchestrator.core.terms import ChainTerms, Terms
 from orchestrator.errors import ConfigurationError
 
 DEFAULT_CHAIN_IDS = (5920, 5921, 5922, 5923, 5924)
+LONGEST_NUMBER = 18
+"""Digits; what is longer is no block number and no chain id."""
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER
 
 
 class Need(StrEnum):
@@ -69,7 +75,7 @@ class Settings(BaseModel):
     def _list_of_ids(cls, value: Any) -> Any:
         if isinstance(value, str):
             parts = [part.strip() for part in value.split(",") if part.strip()]
-            if not parts or not all(part.isdigit() for part in parts):
+            if not parts or not all(_is_number(part) for part in parts):
                 raise ValueError("a comma-separated list of chain ids, for example 5920,5921")
             return tuple(dict.fromkeys(int(part) for part in parts))
         return value
@@ -215,7 +221,7 @@ def _chain(
     if Need.CONTRACTS in wanted and not contract:
         problems.append(f"{contract_name}: missing; give the address of the stablecoin contract")
     if contract and address_or_none(contract) is None:
-        problems.append(f"{contract_name}: {contract!r} is no address (0x, 40 hex digits, EIP-55)")
+        problems.append(f"{contract_name}: what is given is no address (0x, 40 hex digits, EIP-55)")
     keys = _private_keys(chain_id, environ, problems)
     addresses = _addresses(chain_id, environ, keys, problems)
     if Need.WALLET_KEYS in wanted and not keys:
@@ -244,8 +250,8 @@ def _count(name: str, environ: Mapping[str, str], default: int, problems: list[s
     text = environ.get(name, "")
     if not text:
         return default
-    if not text.isdigit():
-        problems.append(f"{name}: {text!r} is no whole number of blocks")
+    if not _is_number(text):
+        problems.append(f"{name}: what is given is no whole number of blocks")
         return default
     return int(text)
 
@@ -283,7 +289,7 @@ def _addresses(
     given = [part.strip() for part in environ.get(name, "").split(",") if part.strip()]
     addresses = tuple(address_or_none(part) or "" for part in given)
     if "" in addresses:
-        problems.append(f"{name}: {given[addresses.index('')]!r} is no address")
+        problems.append(f"{name}: address {addresses.index('') + 1} is no address")
     elif derived and addresses and set(derived) != set(addresses):
         problems.append(f"{name}: does not name the wallets of RELAYER_PRIVATE_KEY_{chain_id}")
     if len(set(derived)) != len(derived) or len(set(addresses)) != len(addresses):
@@ -298,5 +304,5 @@ def _file(environ: Mapping[str, str], name: str, problems: list[str]) -> str | N
     try:
         return Path(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"{name}: {path} cannot be read ({type(error).__name__})")
+        problems.append(f"{name}: the file cannot be read ({type(error).__name__})")
         return None

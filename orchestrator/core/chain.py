@@ -31,7 +31,7 @@ class ChainView:
     """One look at a chain from one wallet's side, all of it asked for at the same head.
 
     `nonce` is the account's count at `head`; `final_nonce` is its count at `final`, the newest
-    block of the configured depth. `receipts` holds an entry for each transaction that was asked for;
+    block of the configured depth. `receipts` holds an entry for each transaction asked about;
     None where the chain has no receipt.
     """
 
