@@ -77,6 +77,8 @@ class Settings(BaseModel):
             parts = [part.strip() for part in value.split(",") if part.strip()]
             if not parts or not all(_is_number(part) for part in parts):
                 raise ValueError("a comma-separated list of chain ids, for example 5920,5921")
+            if any(int(part) == 0 for part in parts):
+                raise ValueError("0 is no chain id")
             return tuple(dict.fromkeys(int(part) for part in parts))
         return value
 
@@ -103,10 +105,10 @@ FILE_SETTINGS = ("DATABASE_URL_FILE", "RELAYER_PRIVATE_KEY_<id>_FILE")
 
 @dataclass(frozen=True, slots=True)
 class ChainConfig:
-    """One chain. `private_keys` are 0x hex and never shown."""
+    """One chain. `private_keys` (0x hex) and `rpc_urls` (they may hold a token) are never shown."""
 
     chain_id: int
-    rpc_urls: tuple[str, ...]
+    rpc_urls: tuple[str, ...] = field(repr=False)
     contract: str
     wallets: tuple[str, ...]
     confirmations: int
@@ -303,6 +305,6 @@ def _file(environ: Mapping[str, str], name: str, problems: list[str]) -> str | N
         return None
     try:
         return Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         problems.append(f"{name}: the file cannot be read ({type(error).__name__})")
         return None

@@ -21,6 +21,7 @@ from aiokafka.errors import (
 )
 from aiokafka.partitioner import DefaultPartitioner
 
+from orchestrator.closing import closed
 from orchestrator.errors import Fenced, LogUnavailable
 from schemas.base import Fact, Position, Record, encode_headers, encode_value, instant
 from schemas.dead_letters import DeadLetter
@@ -73,7 +74,7 @@ class KafkaWriter:
         return [Position(topic.name, item.partition, item.offset) for item in metadata]
 
     async def close(self) -> None:
-        await self._producer.stop()
+        await closed(self._producer.stop())
 
 
 class KafkaOwnedLog:
@@ -115,24 +116,21 @@ class KafkaOwnedLog:
 
     async def close(self) -> None:
         """Idempotent; an open transaction is left to be aborted by the next owner."""
-        try:
-            await self._producer.stop()
-        except KafkaError as error:  # fenced or unreachable: there is nothing left to flush
-            log.debug("producer closed with an error", error=repr(error))
+        await closed(self._producer.stop())
 
 
 async def _started(producer: AIOKafkaProducer) -> None:
+    ready = False
     try:
         await producer.start()
+        ready = True
     except (ProducerFenced, InvalidProducerEpoch) as error:
-        await producer.stop()
         raise Fenced("fenced while starting") from error
     except KafkaError as error:
-        await producer.stop()
         raise LogUnavailable(f"cannot reach Kafka: {error!r}") from error
-    except asyncio.CancelledError:
-        await producer.stop()
-        raise
+    finally:
+        if not ready:
+            await closed(producer.stop())
 
 
 def partition_of(topic: Topic, key: str) -> int:
@@ -140,10 +138,6 @@ def partition_of(topic: Topic, key: str) -> int:
     (murmur2 of the key's bytes)."""
     numbers = list(range(topic.partitions))
     return int(DefaultPartitioner()(key.encode(), numbers, numbers))
-
-
-def position_of(message: ConsumerRecord) -> Position:
-    return Position(message.topic, message.partition, message.offset)
 
 
 class KafkaLog:
@@ -208,7 +202,7 @@ class KafkaLog:
         except KafkaError as error:
             raise LogUnavailable(f"replaying {topic.name}: {error!r}") from error
         finally:
-            await consumer.stop()
+            await closed(consumer.stop())
 
     async def _high_watermarks(self, topic: Topic, starts: Mapping[int, int]) -> dict[int, int]:
         consumer = AIOKafkaConsumer(bootstrap_servers=self._servers, client_id=self._client_id)
@@ -216,5 +210,5 @@ class KafkaLog:
             await consumer.start()
             ends = await consumer.end_offsets([TopicPartition(topic.name, n) for n in starts])
         finally:
-            await consumer.stop()
+            await closed(consumer.stop())
         return {partition.partition: end for partition, end in ends.items()}

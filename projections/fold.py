@@ -1,0 +1,237 @@
+"""A batch of records to what changes in the tables. Pure: what is known comes in, rows come out.
+
+Two steps, so that the writer can load what the batch touches in one query a table: `read` decodes
+and names the touched keys; `fold` applies. Neither does I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from orchestrator.core.lifecycle import RequestState, Verdict, evolve, mint_key, redeem_key
+from projections.lanes import LaneBook, LaneKey, NonceKey
+from projections.text import moment, to_column, to_jsonb
+from schemas.base import Fact, Position, Record, UnreadableRecord
+from schemas.dead_letters import DeadLetter
+from schemas.evm import BlocksFollowed, ChainHalted, ContractEvent, EventName, EventRetracted
+from schemas.kuro import MintOk
+from schemas.lanes import LaneFact, NonceFact, RelayRequested
+from schemas.requests import RequestFact
+from schemas.topics import TOPICS
+
+LARGEST_FAULT_BYTES = 64 * 1024
+LARGEST_FAULT_REASON = 2000
+
+
+class RawRecord(NamedTuple):
+    """A record as Kafka gives it."""
+
+    topic: str
+    partition: int
+    offset: int
+    value: bytes | None
+
+
+class FactRow(NamedTuple):
+    """A row of `request_facts`."""
+
+    topic: str
+    partition: int
+    offset: int
+    request_key: str
+    kind: str
+    fact_id: str
+    at: datetime
+    value: str
+    verdict: str | None
+
+
+class FaultRow(NamedTuple):
+    """A row of `projection_faults`."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    value: bytes
+
+
+class DeadLetterRow(NamedTuple):
+    """A row of `dead_letters`."""
+
+    fact_id: str
+    origin: str
+    reason: str
+    detail: str
+    raw_bytes: int
+    raw_sha256: str
+    at: datetime
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(slots=True)
+class ChainHead:
+    """A row of `chain_heads`."""
+
+    chain_id: int
+    to_block: int | None = None
+    to_hash: str | None = None
+    to_timestamp: datetime | None = None
+    followed_at: datetime | None = None
+    halted_reason: str | None = None
+    halted_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class Reading:
+    """Decoded records, in log order, and the keys that they touch."""
+
+    records: list[tuple[RawRecord, Record]] = field(default_factory=list)
+    faults: list[FaultRow] = field(default_factory=list)
+    request_keys: set[str] = field(default_factory=set)
+    lanes: set[LaneKey] = field(default_factory=set)
+    nonces: set[NonceKey] = field(default_factory=set)
+    chains: set[int] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Known:
+    """What the tables hold on the touched keys; `fold` works on these objects."""
+
+    requests: dict[str, RequestState] = field(default_factory=dict)
+    book: LaneBook = field(default_factory=LaneBook)
+    heads: dict[int, ChainHead] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Changes:
+    """What the batch does to the tables."""
+
+    requests: dict[str, RequestState] = field(default_factory=dict)
+    facts: list[FactRow] = field(default_factory=list)
+    dead_letters: dict[str, DeadLetterRow] = field(default_factory=dict)
+    faults: list[FaultRow] = field(default_factory=list)
+    book: LaneBook = field(default_factory=LaneBook)
+    heads: Mapping[int, ChainHead] = field(default_factory=dict)
+
+
+def fault(raw: RawRecord, reason: str) -> FaultRow:
+    value = (raw.value or b"")[:LARGEST_FAULT_BYTES]
+    text = to_column(reason[:LARGEST_FAULT_REASON])
+    return FaultRow(raw.topic, raw.partition, raw.offset, text, value)
+
+
+def read(batch: Iterable[RawRecord]) -> Reading:
+    """Decode; what cannot be read becomes a fault, never an exception."""
+    reading = Reading()
+    for raw in batch:
+        position = Position(raw.topic, raw.partition, raw.offset)
+        try:
+            record = TOPICS[raw.topic].decode(raw.value, position)
+        except UnreadableRecord as error:
+            reading.faults.append(fault(raw, str(error)))
+            continue
+        reading.records.append((raw, record))
+        fact = record.fact
+        if isinstance(fact, RequestFact):
+            reading.request_keys.add(fact.request_key)
+        elif isinstance(fact, LaneFact):
+            reading.lanes.add((fact.chain_id, fact.wallet))
+            if isinstance(fact, NonceFact):
+                reading.nonces.add((fact.chain_id, fact.wallet, fact.nonce))
+        elif isinstance(fact, BlocksFollowed | ChainHalted):
+            reading.chains.add(fact.chain_id)
+    return reading
+
+
+def fold(reading: Reading, known: Known) -> Changes:
+    changes = Changes(faults=list(reading.faults), book=known.book, heads=known.heads)
+    states = known.requests
+    for raw, record in reading.records:
+        fact = record.fact
+        verdict: Verdict | None = None
+        if isinstance(fact, RequestFact):
+            state, verdict = evolve(states.get(fact.request_key), record)
+            if state is not None and verdict is Verdict.APPLIED:
+                states[fact.request_key] = changes.requests[fact.request_key] = state
+        elif isinstance(fact, LaneFact):
+            known.book.fold(fact, record)
+        elif isinstance(fact, BlocksFollowed | ChainHalted):
+            _follow(known.heads, fact, record)
+        elif isinstance(fact, DeadLetter):
+            row = _dead_letter(fact, record, raw)
+            changes.dead_letters.setdefault(row.fact_id, row)
+        key = request_key_of(fact)
+        if key is not None:
+            changes.facts.append(_fact_row(key, raw, record, verdict))
+    return changes
+
+
+def request_key_of(fact: Fact) -> str | None:
+    """The request whose timeline the fact belongs to; None when it tells of none."""
+    match fact:
+        case RequestFact() | RelayRequested():
+            return fact.request_key
+        case MintOk():
+            return mint_key(fact.request_id)
+        case ContractEvent() | EventRetracted():
+            if fact.event is EventName.MINTED:
+                return mint_key(fact.request_id)
+            return redeem_key(fact.chain_id, fact.request_id)
+    relay: str | None = getattr(fact, "relay", None)
+    return relay.rpartition(":")[0] or None if relay else None
+
+
+def _fact_row(key: str, raw: RawRecord, record: Record, verdict: Verdict | None) -> FactRow:
+    return FactRow(
+        raw.topic,
+        raw.partition,
+        raw.offset,
+        to_column(key),
+        record.fact.kind,
+        to_column(record.fact.id),
+        moment(record.at),
+        to_jsonb(raw.value or b""),
+        verdict,
+    )
+
+
+def _follow(
+    heads: dict[int, ChainHead], fact: BlocksFollowed | ChainHalted, record: Record
+) -> None:
+    head = heads.setdefault(fact.chain_id, ChainHead(fact.chain_id))
+    if isinstance(fact, ChainHalted):
+        head.halted_reason, head.halted_at = to_column(fact.reason), moment(record.at)
+        return
+    head.to_block, head.to_hash = fact.to_block, fact.to_hash
+    head.to_timestamp = moment_of_seconds(fact.to_timestamp)
+    head.followed_at = moment(record.at)
+    head.halted_reason = head.halted_at = None
+
+
+def moment_of_seconds(seconds: int) -> datetime:
+    """A block's time; what no calendar can hold is moved to the border, as in `moment`."""
+    try:
+        return moment(datetime.fromtimestamp(seconds, UTC).isoformat())
+    except (OverflowError, OSError, ValueError):
+        return moment("9999-01-01T00:00:00+00:00")
+
+
+def _dead_letter(fact: DeadLetter, record: Record, raw: RawRecord) -> DeadLetterRow:
+    return DeadLetterRow(
+        to_column(fact.id),
+        to_column(fact.origin),
+        fact.reason,
+        to_column(fact.detail),
+        fact.raw_bytes,
+        to_column(fact.raw_sha256),
+        moment(record.at),
+        raw.topic,
+        raw.partition,
+        raw.offset,
+    )

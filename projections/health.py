@@ -1,0 +1,110 @@
+"""What is well and what is not, each with a sentence a person can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.errors import LogUnavailable
+from projections.database import schema_head
+from projections.lag import LogProbe, lag_by_topic
+from projections.rows import rfc3339
+from projections.store import Row, Store, StoreUnavailable
+
+STALE_SECONDS = 60.0
+"""Answers older than this are not served as ready."""
+CHAIN_STALE_SECONDS = 600.0
+"""A chain without a newly followed block for so long is reported; it does not unready the API."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    ok: bool
+    detail: str
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def shown(self) -> dict[str, Any]:
+        return {"ok": self.ok, "detail": self.detail, **self.facts}
+
+
+async def check_database(store: Store) -> dict[str, Check]:
+    """`database` and `migrations`."""
+    try:
+        revision = await store.revision()
+    except StoreUnavailable as error:
+        unknown = Check(False, "unknown while the database does not answer")
+        return {"database": Check(False, str(error)), "migrations": unknown}
+    database = Check(True, "answers")
+    if revision == schema_head():
+        return {"database": database, "migrations": Check(True, f"at revision {revision}")}
+    detail = f"at {revision or 'nothing'}, this version needs {schema_head()}"
+    return {"database": database, "migrations": Check(False, detail)}
+
+
+async def check_projection(store: Store) -> Check:
+    """Fresh when a writer lately confirmed that all of the log was in the tables."""
+    try:
+        writer = await store.writer()
+    except StoreUnavailable as error:
+        return Check(False, str(error))
+    if writer is None:
+        return Check(False, "no projection has run on this database yet")
+    age = writer["fresh_age_seconds"]
+    facts = {
+        "writer": writer["writer"],
+        "freshAt": rfc3339(writer["fresh_at"]) if writer["fresh_at"] else None,
+        "ageSeconds": None if age is None else round(age, 1),
+    }
+    problem = f"; the writer says: {writer['problem']}" if writer["problem"] else ""
+    if writer["beat_age_seconds"] > STALE_SECONDS:
+        detail = f"no sign of a writer for {writer['beat_age_seconds']:.0f} s"
+        return Check(False, detail + problem, facts)
+    if age is None:
+        return Check(False, f"has not reached the end of the log yet{problem}", facts)
+    if age > STALE_SECONDS:
+        return Check(False, f"{age:.0f} s behind the log{problem}", facts)
+    return Check(True, f"holds all that the log held {max(age, 0):.0f} s ago{problem}", facts)
+
+
+async def check_kafka(store: Store, probe: LogProbe | None) -> tuple[Check, dict[str, int] | None]:
+    """Kafka, and the lag by topic; None where it cannot be known."""
+    if probe is None:
+        return Check(True, "not configured for this process; the lag is not known here"), None
+    try:
+        ends = await probe.ends()
+    except LogUnavailable as error:
+        return Check(False, str(error)), None
+    try:
+        lag = lag_by_topic(ends, await store.offsets())
+    except StoreUnavailable:
+        lag = None
+    return Check(True, "answers"), lag
+
+
+async def check_chains(store: Store, configured: Iterable[int]) -> dict[str, Check]:
+    """By chain id: those configured and those that the log tells of."""
+    try:
+        heads = await store.heads()
+    except StoreUnavailable as error:
+        return {str(chain): Check(False, str(error)) for chain in configured}
+    chains = sorted({*configured, *heads})
+    return {str(chain): _check_chain(heads.get(chain)) for chain in chains}
+
+
+def _check_chain(head: Row | None) -> Check:
+    if head is None or (head["to_block"] is None and head["halted_reason"] is None):
+        return Check(False, "no block followed yet")
+    age = head["followed_age_seconds"]
+    facts = {
+        "block": head["to_block"],
+        "blockHash": head["to_hash"],
+        "blockTimestamp": rfc3339(head["to_timestamp"]) if head["to_timestamp"] else None,
+        "followedAt": rfc3339(head["followed_at"]) if head["followed_at"] else None,
+        "ageSeconds": None if age is None else round(age, 1),
+    }
+    if head["halted_reason"] is not None:
+        return Check(False, f"halted: {head['halted_reason']}", facts)
+    if age > CHAIN_STALE_SECONDS:
+        return Check(False, f"no block followed for {age:.0f} s", facts)
+    return Check(True, f"followed to block {head['to_block']}, {max(age, 0):.0f} s ago", facts)

@@ -1,0 +1,62 @@
+"""The two processes of the read side, as the command line starts them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from aiohttp import web
+
+from orchestrator.config import Config
+from projections.api import make_app
+from projections.consumer import Projector
+from projections.database import connection_parameters, migrate
+from projections.lag import LogProbe
+from projections.store import Store
+
+log = structlog.get_logger()
+
+CLOSING_SECONDS = 5.0
+"""How long answers that are under way may take once the API was told to stop."""
+
+
+async def run_projection(config: Config, stop: asyncio.Event) -> None:
+    """Migrate, then write the tables from the log until `stop`. Several may run: one writes.
+
+    Raises ConfigurationError for a database URL that cannot be one; anything else is retried.
+    """
+    connection_parameters(config.database_url)
+    projector = Projector(config.database_url, config.kafka)
+    await projector.run(stop, prepare=lambda: migrate(config.database_url))
+
+
+async def run_api(
+    config: Config, stop: asyncio.Event, on_ready: Callable[[str], None] | None = None
+) -> None:
+    """Serve until `stop`; `on_ready` gets the address that is listened on (`PORT=0`: any free).
+
+    Starts whether or not the database is there, and says so in `/health`. Raises
+    ConfigurationError, or OSError when the port is taken.
+    """
+    settings = config.settings
+    brokers = settings.kafka_bootstrap_servers
+    store = Store(config.database_url)
+    app = make_app(store, LogProbe(brokers) if brokers else None, tuple(config.chains))
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSING_SECONDS)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, settings.host, settings.port)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared only
+        url = f"http://{shown}:{port}"
+        log.info("api_listening", url=url)
+        if on_ready is not None:
+            on_ready(url)
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+
+
+__all__ = ["migrate", "run_api", "run_projection"]

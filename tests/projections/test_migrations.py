@@ -1,0 +1,49 @@
+"""The schema: up, again, from many at once; and the URL that is shown nowhere."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+
+import pytest
+
+from orchestrator.errors import ConfigurationError
+from projections.database import connect, connection_parameters, migrate, schema_head
+
+
+async def test_many_at_once_then_again(empty_database: str) -> None:
+    await asyncio.gather(*(migrate(empty_database) for _ in range(4)))
+    await migrate(empty_database)
+    link = await connect(empty_database)
+    try:
+        found = await link.execute("SELECT version_num FROM alembic_version")
+        assert await found.fetchall() == [(schema_head(),)]
+        locks = await link.execute(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = "
+            "(SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        assert await locks.fetchall() == [(0,)]
+        tables = await link.execute(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
+        )
+        first = importlib.import_module("projections.migrations.versions.0001_read_side")
+        assert {name for (name,) in await tables.fetchall()} == {*first.TABLES, "alembic_version"}
+    finally:
+        await link.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "hunter2", "mysql://u:hunter2@h/d", "postgresql://u:hunter2@h:port/d"],
+)
+def test_a_bad_url_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        connection_parameters(url)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_urls_of_all_spellings() -> None:
+    for scheme in ("postgresql", "postgresql+psycopg"):
+        parts = connection_parameters(f"{scheme}://u:p%40ss@db:5433/name?sslmode=require")
+        assert (parts["user"], parts["password"], parts["host"]) == ("u", "p@ss", "db")
+        assert (parts["port"], parts["dbname"], parts["sslmode"]) == (5433, "name", "require")

@@ -1,0 +1,1 @@
+"""Vectors by an independent implementation (ethers), committed; `make.py` writes them anew."""
