@@ -178,6 +178,10 @@ def kafka_jar_folder(progress: Progress) -> Path:
     return install_once("kafka-jars", text, build, progress)
 
 
+_NPM_PATIENCE = ["--fetch-timeout=60000", "--fetch-retries=2", "--no-audit", "--no-fund"]
+"""Milliseconds and tries: an unreachable registry is told within minutes, not waited for."""
+
+
 def npm_modules(manifest_folder: Path, name: str, progress: Progress) -> Path:
     """`node_modules` for the committed package.json and package-lock.json of a folder.
 
@@ -192,7 +196,7 @@ def npm_modules(manifest_folder: Path, name: str, progress: Progress) -> Path:
         (folder / "package.json").write_text(manifest)
         (folder / "package-lock.json").write_text(lock)
         npm = wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-        command = [str(wheel / "bin" / "node"), str(npm), "ci", "--ignore-scripts"]
+        command = [str(wheel / "bin" / "node"), str(npm), "ci", "--ignore-scripts", *_NPM_PATIENCE]
         command += ["--no-audit", "--no-fund", "--loglevel=error"]
         for attempt in range(1, _ATTEMPTS + 1):
             result = subprocess.run(
