@@ -178,7 +178,7 @@ def kafka_jar_folder(progress: Progress) -> Path:
     return install_once("kafka-jars", text, build, progress)
 
 
-_NPM_PATIENCE = ["--fetch-timeout=60000", "--fetch-retries=2", "--no-audit", "--no-fund"]
+_NPM_PATIENCE = ["--fetch-timeout=60000", "--fetch-retries=2"]
 """Milliseconds and tries: an unreachable registry is told within minutes, not waited for."""
 
 
