@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import shutil
+import signal
 import tempfile
 import time
 from collections import Counter
@@ -218,6 +219,10 @@ async def run_demo(
     port: int,
 ) -> int:
     """Start everything, run the load, stop everything; the process's exit code."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)
     console = Console()
     folder = data or Path(tempfile.mkdtemp(prefix="orchestrator-demo-"))
     stack = EmbeddedStack(
@@ -250,7 +255,7 @@ async def run_demo(
         console.print(str(error), style="red")
         return 1
     except asyncio.CancelledError:
-        console.print("Stopped.")
+        console.print("Stopped; nothing is left running.")
         return 130 if requests is not None else 0
     finally:
         if data is None:
