@@ -7,8 +7,8 @@ from collections import OrderedDict
 from contextlib import suppress
 
 import structlog
-from orchestrator.adapters.kuro import Ignored, KuroSource, MalformedMessage, Received, parse
 
+from orchestrator.adapters.kuro import Ignored, KuroSource, MalformedMessage, Received, parse
 from orchestrator.errors import LogUnavailable
 from orchestrator.ports import LogWriter
 from schemas.base import Fact
