@@ -120,6 +120,12 @@ class RoleApp:
                     log.warning("cannot replay yet", role=self._role, reason=str(error))
                     await backoff.sleep()
 
+    async def watch(self) -> None:
+        """Ends with an error when Faust does: the process ends, and is started anew."""
+        await self.app.wait_until_stopped()
+        reason = self.app.crash_reason
+        raise RuntimeError(f"the {self._role} role stopped: {reason!r}") from reason
+
     async def close(self) -> None:
         if self._owning is not None:
             self._owning.cancel()
@@ -136,6 +142,7 @@ async def run_worker(config: Config, roles: Sequence[Role], stop: asyncio.Event)
             app.app.finalize()
             await app.app.start()
             stack.push_async_callback(app.close)
+            tasks.append(asyncio.create_task(app.watch(), name=f"watch {role}"))
             log.info("role started", role=role)
         stopping = asyncio.create_task(stop.wait())
         tasks.append(stopping)
