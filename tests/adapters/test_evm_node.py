@@ -67,9 +67,9 @@ async def anvil(stack: EmbeddedStack) -> AsyncIterator[AnvilWorld]:
         chain=chain,
         signer=KmsSigner(stack.kms.key_id, REGION, endpoint_url=stack.kms.base_url),
     )
-    await chain.rpc("evm_setIntervalMining", 0)
+    await chain.pause_mining()
     yield world
-    await chain.rpc("evm_setIntervalMining", 1)
+    await chain.resume_mining()
     await world.signer.close()
     await world.node.close()
 
@@ -77,6 +77,7 @@ async def anvil(stack: EmbeddedStack) -> AsyncIterator[AnvilWorld]:
 class TestEvmNode(ChainNodeContract):
     @pytest.fixture
     async def world(self, anvil: AnvilWorld) -> AnvilWorld:
+        await anvil.chain.pause_mining()
         await anvil.chain.rpc("anvil_dropAllTransactions")
         return anvil
 
