@@ -50,8 +50,27 @@ class ChainNode(Protocol):
 
     async def block(self, number: int) -> Head | None: ...
 
-    async def logs(self, contract: str, topics: Sequence[str], first: int, last: int) -> list[Log]:
-        """Logs of `contract` with a topic0 of `topics`, blocks `first` to `last` inclusive."""
+    async def headers(self, first: int, last: int) -> list[Head]:
+        """Every block from `first` to `last` inclusive, in order. Raises UNAVAILABLE when one of
+        them is not there."""
+
+    async def has_block(self, number: int, block_hash: str) -> bool:
+        """True when any node has this very block, False when none has and one shows another block
+        in its place; nodes of another chain do not count. Raises UNAVAILABLE otherwise."""
+
+    async def logs(
+        self, contract: str, topics: Sequence[str], first: int, last: int, *, again: int = 0
+    ) -> list[Log]:
+        """Logs of `contract` with a topic0 of `topics`, blocks `first` to `last` inclusive.
+
+        `again` counts how often this was asked before: each time another node comes first.
+        """
+
+    async def logs_by_receipts(
+        self, contract: str, topics: Sequence[str], block: Head
+    ) -> list[Log]:
+        """The same for one block, read from its receipts, which agree with its `logs_bloom`: sure
+        to be all of them. Raises UNAVAILABLE when no node can show that."""
 
     async def transaction_count(self, address: str, block: int | None = None) -> int:
         """The account's nonce at a block, or at the newest."""
@@ -68,6 +87,9 @@ class ChainNode(Protocol):
 
     async def priority_fee(self) -> int:
         """A usual priority fee, wei, by fee history."""
+
+    async def gas_price(self) -> int:
+        """What the node suggests as a gas price, wei; for chains without a base fee."""
 
     async def balance(self, address: str) -> int: ...
 
@@ -88,7 +110,9 @@ class ApprovalSigner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UnsignedTransaction:
-    """An EIP-1559 call without value. Fees in wei."""
+    """A call without value. Fees in wei. EIP-1559, or of the type before it for a chain without a
+    base fee (`legacy`, replay-protected by EIP-155): then `max_fee_per_gas_wei` is its gas price.
+    """
 
     chain_id: int
     nonce: int
@@ -97,6 +121,7 @@ class UnsignedTransaction:
     gas_limit: int
     max_fee_per_gas_wei: int
     max_priority_fee_per_gas_wei: int
+    legacy: bool = False
 
 
 @dataclass(frozen=True, slots=True)

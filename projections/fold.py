@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from orchestrator.core.lifecycle import RequestState, Verdict, evolve, mint_key, redeem_key
+from orchestrator.core.keys import mint_key, redeem_key
+from orchestrator.core.lifecycle import RequestState, Verdict, evolve
 from projections.lanes import LaneBook, LaneKey, NonceKey
 from projections.text import moment, to_column, to_jsonb
 from schemas.base import Fact, Position, Record, UnreadableRecord

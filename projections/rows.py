@@ -8,7 +8,8 @@ from typing import Any
 
 import orjson
 
-from orchestrator.core.lifecycle import REDEEM_PREFIX, RequestState, Stage
+from orchestrator.core.keys import REDEEM_PREFIX
+from orchestrator.core.lifecycle import RequestState, Stage
 from projections.text import from_column, moment, optional_column, to_column, to_jsonb
 from schemas.base import Fact, RequestType
 from schemas.evm import EventName

@@ -87,16 +87,44 @@ class BlocksFollowed(Fact):
 
 
 class ChainHalted(Fact):
-    """The follower stopped: the chain and the log disagree in a way that no machine may settle."""
+    """The follower stopped: the chain and the log disagree in a way that no machine may settle.
+
+    `block_number` and `block_hash` are a block that the log stands on and the chain no longer has.
+    `fork_block` and `fork_hash` are the newest block that both have; following resumes after it.
+    Without them nothing is shared, and following resumes at the configured start.
+    """
 
     chain_id: ChainId
     block_number: Count
     block_hash: Hash
+    fork_block: Count | None = None
+    fork_hash: Hash | None = None
     reason: str
 
     @property
     def id(self) -> str:
         return f"halted:{self.chain_id}:{self.block_number}:{self.block_hash}"
+
+    @property
+    def key(self) -> str:
+        return str(self.chain_id)
+
+
+class ChainResumed(Fact):
+    """A person looked at a halted chain and lets the follower go on after the fork.
+
+    `halt` is the id of the `ChainHalted` that is settled: a resumption that was meant for an
+    earlier halt settles no later one. Appended by an operator, read by the follower.
+    """
+
+    chain_id: ChainId
+    halt: Annotated[str, Field(min_length=1, max_length=200)]
+    who: Annotated[str, Field(min_length=1, max_length=200)]
+    why: Annotated[str, Field(min_length=1, max_length=2000)]
+
+    @property
+    def id(self) -> str:
+        return f"resumed:{self.halt}"
 
     @property
     def key(self) -> str:

@@ -23,6 +23,22 @@ class RelayRefusal(StrEnum):
     """The deadline passed in a final block and the contract says the request is unprocessed."""
     ALREADY_PROCESSED = "ALREADY_PROCESSED"
     """The contract says the request is processed; its event is, or will be, the evidence."""
+    WALLET_UNFIT = "WALLET_UNFIT"
+    """Says nothing of the request: the wallet is set aside and never gave this work a nonce, so
+    another wallet may have it."""
+
+
+def relay_name(request_key: str, attempt: int, assignment: int) -> str:
+    """What a lane calls a piece of work: one assignment of one attempt of one request. Each
+    assignment is another piece, so that a lane that gave one back never relays it later."""
+    return f"{request_key}:{attempt}" + (f".{assignment}" if assignment > 1 else "")
+
+
+def relay_parts(relay: str) -> tuple[str, int, int]:
+    """Request key, attempt and assignment behind a piece of work's name."""
+    request_key, _, number = relay.rpartition(":")
+    attempt, _, assignment = number.partition(".")
+    return request_key, int(attempt), int(assignment or 1)
 
 
 class LaneFact(Fact):
@@ -40,14 +56,15 @@ class RelayRequested(LaneFact):
     request_key: str
     request_id: str
     attempt: Annotated[int, Field(ge=1)]
+    assignment: Annotated[int, Field(ge=1)] = 1
     contract: Address
     data: Hex
     deadline: Count
 
     @property
     def relay(self) -> str:
-        """What the lane calls this piece of work: one attempt of one request."""
-        return f"{self.request_key}:{self.attempt}"
+        """What the lane calls this piece of work."""
+        return relay_name(self.request_key, self.attempt, self.assignment)
 
     @property
     def id(self) -> str:
@@ -55,9 +72,11 @@ class RelayRequested(LaneFact):
 
 
 class LaneOpened(LaneFact):
-    """The first nonce this lane uses: the chain's count when the log had nothing on the wallet."""
+    """The first nonce this lane uses: the chain's count, at this block, when the log had nothing on
+    the wallet."""
 
     first_nonce: Count
+    block_number: Count | None = None
 
     @property
     def id(self) -> str:
@@ -70,7 +89,9 @@ class NonceFact(LaneFact):
 
 class TransactionPrepared(NonceFact):
     """The exact signed bytes, on the log before any node sees them. Without `relay` it is a no-op
-    that frees the nonce. A replacement names the transaction that it `replaces`."""
+    that frees the nonce. A replacement names the transaction that it `replaces`. `block_number` is
+    the head at that time: a transaction's age is counted in blocks. On a chain without a base fee
+    both fees are the gas price."""
 
     relay: str | None = None
     tx_hash: Hash
@@ -79,6 +100,7 @@ class TransactionPrepared(NonceFact):
     max_fee_per_gas_wei: Amount
     max_priority_fee_per_gas_wei: Amount
     replaces: Hash | None = None
+    block_number: Count | None = None
 
     @property
     def id(self) -> str:
@@ -94,6 +116,19 @@ class TransactionBroadcast(NonceFact):
     @property
     def id(self) -> str:
         return f"broadcast:{self.tx_hash}"
+
+
+class TransactionResent(NonceFact):
+    """Nodes had lost a transaction that one of them took before; the same bytes were taken again.
+    At most once a block."""
+
+    relay: str | None = None
+    tx_hash: Hash
+    block_number: Count
+
+    @property
+    def id(self) -> str:
+        return f"resent:{self.tx_hash}:{self.block_number}"
 
 
 class TransactionIncluded(NonceFact):
@@ -122,13 +157,15 @@ class TransactionOrphaned(NonceFact):
 
 
 class TransactionFinal(NonceFact):
-    """The inclusion has the configured depth: the nonce is spent for ever."""
+    """The inclusion has the configured depth: the nonce is spent for ever. `final_timestamp` (Unix
+    seconds) is that of the newest final block then: no earlier than the transaction's own."""
 
     relay: str | None = None
     tx_hash: Hash
     block_number: Count
     block_hash: Hash
     succeeded: bool
+    final_timestamp: Count | None = None
 
     @property
     def id(self) -> str:
@@ -151,14 +188,49 @@ class RelayRefused(LaneFact):
 
 class NonceTaken(NonceFact):
     """The chain spent this nonce on a transaction that is not ours: someone else holds the key, or
-    a lane was started without its log. `relay` was prepared for it and waits again."""
+    a lane was started without its log. `relay` was prepared for it and waits again: then the nonce
+    is spent at final depth and none of its transactions has a receipt."""
 
     relay: str | None = None
     block_number: Count
 
     @property
     def id(self) -> str:
-        return f"taken:{self.key}:{self.nonce}"
+        return f"taken:{self.key}:{self.nonce}:{self.block_number}"
+
+
+class RelayResumed(LaneFact):
+    """The call was mined as a failure, final, because its gas limit was too low; the contract says
+    that the request is unprocessed. It waits for a new nonce and a new estimate."""
+
+    relay: str
+    tx_hash: Hash
+    block_number: Count
+
+    @property
+    def id(self) -> str:
+        return f"resumed:{self.relay}:{self.tx_hash}"
+
+
+class WalletSetAside(LaneFact):
+    """This wallet takes no new work for now: without funds, halted or stuck. `number` counts."""
+
+    number: Annotated[int, Field(ge=1)]
+    reason: str
+
+    @property
+    def id(self) -> str:
+        return f"set-aside:{self.key}:{self.number}"
+
+
+class WalletRestored(LaneFact):
+    """What had set the wallet aside is over."""
+
+    number: Annotated[int, Field(ge=1)]
+
+    @property
+    def id(self) -> str:
+        return f"restored:{self.key}:{self.number}"
 
 
 class LaneHalted(LaneFact):

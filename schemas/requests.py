@@ -73,6 +73,10 @@ class RequestRejected(RequestFact):
         return f"{self.request_key}:rejected"
 
 
+def _later(assignment: int) -> str:
+    return f".{assignment}" if assignment > 1 else ""
+
+
 class AttemptFact(RequestFact):
     attempt: Annotated[int, Field(ge=1)]
 
@@ -106,15 +110,17 @@ class ApprovalSigned(AttemptFact):
 
 
 class RelayAssigned(AttemptFact):
-    """Which wallet relays this attempt. The choice follows load; the first one counts."""
+    """Which wallet relays this attempt. The choice follows load; the first one counts. A later
+    `assignment` follows only when the wallet before gave the attempt back without a nonce."""
 
     circumstances: ClassVar[frozenset[str]] = frozenset({"wallet"})
 
+    assignment: Annotated[int, Field(ge=1)] = 1
     wallet: Address
 
     @property
     def id(self) -> str:
-        return f"{self.request_key}:assigned:{self.attempt}"
+        return f"{self.request_key}:assigned:{self.attempt}" + _later(self.assignment)
 
 
 class SubmissionReported(AttemptFact):
@@ -154,8 +160,9 @@ class OrphaningReported(AttemptFact):
 
 
 class RefusalReported(AttemptFact):
-    """The lane proved that this attempt cannot succeed."""
+    """The lane proved that this attempt cannot succeed, or gave it back for another wallet."""
 
+    assignment: Annotated[int, Field(ge=1)] = 1
     reason: RelayRefusal
     detail: str
     block_number: Count
@@ -163,7 +170,7 @@ class RefusalReported(AttemptFact):
 
     @property
     def id(self) -> str:
-        return f"{self.request_key}:refused:{self.attempt}"
+        return f"{self.request_key}:refused:{self.attempt}" + _later(self.assignment)
 
 
 class EvidenceReported(RequestFact):

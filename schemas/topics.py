@@ -33,7 +33,13 @@ KURO_EVENTS = Topic("kuro.events", 12, _kinds(kuro.MintOk))
 EVM_EVENTS = Topic(
     "evm.events",
     12,
-    _kinds(evm.ContractEvent, evm.EventRetracted, evm.BlocksFollowed, evm.ChainHalted),
+    _kinds(
+        evm.ContractEvent,
+        evm.EventRetracted,
+        evm.BlocksFollowed,
+        evm.ChainHalted,
+        evm.ChainResumed,
+    ),
 )
 REQUESTS = Topic(
     "requests",
@@ -68,6 +74,10 @@ LANES = Topic(
         lanes.TransactionOrphaned,
         lanes.TransactionFinal,
         lanes.RelayRefused,
+        lanes.TransactionResent,
+        lanes.RelayResumed,
+        lanes.WalletSetAside,
+        lanes.WalletRestored,
         lanes.NonceTaken,
         lanes.LaneHalted,
     ),

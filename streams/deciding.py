@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 import structlog
 
+from orchestrator.core.lifecycle import RequestState
 from orchestrator.core.owing import Append, pending
+from orchestrator.core.pool import Pool
 from orchestrator.core.reporting import reported
 from orchestrator.core.terms import Terms
 from orchestrator.errors import LogUnavailable
@@ -32,11 +34,13 @@ class Decider:
         self._terms = terms
         self._awake = asyncio.Event()
         self._delivered: dict[str, str] = {}
+        self._pool = Pool()
 
     async def own(self, partitions: set[int]) -> None:
         """Called when the partitions of `requests` are assigned anew."""
         await self._book.own(partitions)
         self._delivered.clear()
+        self._pool = Pool()
         self._awake.set()
 
     async def read(self, messages: Sequence[Message]) -> None:
@@ -102,9 +106,13 @@ class Decider:
         """What these requests owe, per topic, less what this process has delivered for the very
         same state: its effect is on its way back to us."""
         owed: dict[str, list[Fact]] = {}
-        for key in keys:
-            state = self._book.state(key)
-            item = pending(state, self._terms) if state else None
+        now = asyncio.get_running_loop().time()
+        states = {key: self._book.state(key) for key in sorted(keys)}
+        for state in states.values():
+            if state is not None:
+                self._pool.saw(state, now)
+        for key, state in states.items():
+            item = pending(state, self._terms, self._choose) if state else None
             if not isinstance(item, Append):
                 self._delivered.pop(key, None)
                 continue
@@ -113,6 +121,9 @@ class Decider:
             self._delivered[key] = item.fact.id
             owed.setdefault(item.topic.name, []).append(item.fact)
         return owed
+
+    def _choose(self, state: RequestState, wallets: tuple[str, ...]) -> str:
+        return self._pool.choose(state, wallets, asyncio.get_running_loop().time())
 
     def _log_endings(self, facts: Sequence[Fact]) -> None:
         for fact in facts:

@@ -44,9 +44,9 @@ class Duties(ConsumerRebalanceListener):  # type: ignore[misc]
         """Nothing yet: most of them come back, and a fence guards the others."""
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        for partition in set(self._running) - set(assigned):
+        for partition in sorted(set(self._running) - set(assigned)):
             await self._stop(partition)
-        for partition in set(assigned) & set(self._jobs) - set(self._running):
+        for partition in sorted(set(assigned) & set(self._jobs) - set(self._running)):
             tasks = []
             for name, job in self._jobs[partition]:
                 log.info("duty taken", duty=name)

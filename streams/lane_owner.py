@@ -3,8 +3,9 @@
 Start, in this order: fence (a transactional producer under the lane's id), replay the lane to its
 end, compare with the chain, send again what is prepared and unmined, only then take new work.
 
-Afterwards one pass serves all: what the chain shows becomes facts, waiting work gets nonces, its
-exact bytes are appended in one transaction, and only what is appended is broadcast.
+Afterwards one pass serves all: what the chain shows becomes facts, what stays out too long is
+replaced, waiting work gets nonces, its exact bytes are appended in one transaction, and only what
+is appended is broadcast. A wallet that is unfit gives back what it has not begun.
 """
 
 from __future__ import annotations
@@ -16,16 +17,17 @@ import structlog
 
 from orchestrator.config import ChainConfig, Settings
 from orchestrator.core.chain import ChainView, Head
-from orchestrator.core.lanes import (
-    LaneState,
+from orchestrator.core.lane_views import (
     conclude,
-    evolve,
+    displaceable,
+    halt,
+    holes,
     in_question,
     lags,
-    next_work,
-    unmined,
-    unsent,
+    overdue,
+    was_reset,
 )
+from orchestrator.core.lanes import LaneState, evolve, next_work, unmined, unsent
 from orchestrator.core.lifecycle import Verdict
 from orchestrator.errors import Fenced, LogUnavailable, RpcError, RpcProblem, StartRefused
 from orchestrator.ports import ChainNode, FactLog, OwnedLog, Wallet
@@ -34,10 +36,12 @@ from schemas.lanes import (
     LaneFact,
     LaneOpened,
     RelayRequested,
-    TransactionBroadcast,
     TransactionPrepared,
 )
 from schemas.topics import LANES
+from streams.broadcasting import Outcome, weigh
+from streams.fitness import Fitness
+from streams.judging import Judging
 from streams.preparing import Preparing
 from streams.retrying import Backoff
 
@@ -45,7 +49,12 @@ log = structlog.get_logger(__name__)
 
 REBROADCAST_AFTER_SECONDS = 5.0
 REBROADCAST_AT_ONCE = 64
-"""How many of the oldest unmined transactions are sent again when a node may have dropped them."""
+"""How many of the oldest unmined transactions are sent again when a node may have dropped them;
+when one of them was lost, the next so many follow at once."""
+HEALED_AFTER_BLOCKS = 2
+"""A hole among the nonces gets a no-op when it is still there so many blocks later: the other's
+transaction usually comes back by itself."""
+ALARMING = ("LaneHalted", "NonceTaken", "TransactionOrphaned")
 
 
 def _now() -> float:
@@ -72,14 +81,26 @@ class LaneOwner:
         self._facts = facts
         self._partition = partition
         self._settings = settings
-        self._preparing = Preparing(chain, wallet, node, settings)
-        self._state = LaneState(chain.chain_id, wallet.address)
+        self._judging = Judging(wallet.address, node)
+        self._preparing = Preparing(chain, wallet, node, settings, self._judging)
         self._inbox: list[RelayRequested] = []
         self._awake = asyncio.Event()
+        self._log = log.bind(lane=self.key)
+        self._forget(wallet.address)
+
+    def _forget(self, wallet: str) -> None:
+        """Nothing in memory survives a start but what was offered and not folded."""
+        self._state = LaneState(self._chain.chain_id, wallet)
+        self._fitness = Fitness(self._chain, self._settings, self._preparing)
+        self._view: ChainView | None = None
         self._looked_at = 0.0
         self._head_hash = ""
+        self._highest = 0
         self._rebroadcast_at = 0.0
-        self._log = log.bind(lane=self.key)
+        self._refused: dict[str, str] = {}
+        self._capped: dict[str, str] = {}
+        self._suspected: set[int] = set()
+        self._holes_since: int | None = None
 
     @property
     def state(self) -> LaneState:
@@ -112,7 +133,7 @@ class LaneOwner:
             await backoff.sleep()
 
     async def _open(self, owned: OwnedLog) -> None:
-        self._state = LaneState(self._chain.chain_id, self._state.wallet)
+        self._forget(self._state.wallet)
         async for _, messages in self._facts.replay(LANES, {self._partition: 0}):
             for message in messages:
                 if message.key != self.key.encode():
@@ -123,26 +144,42 @@ class LaneOwner:
                     self._log.error("unreadable record in the lane", reason=str(error))
         await self._node.check_chain()
         if self._state.next_nonce is None:
+            head = await self._node.head()
             nonce = await self._node.transaction_count(self._state.wallet)
-            await self._append(
-                owned,
-                [
-                    LaneOpened(
-                        chain_id=self._state.chain_id, wallet=self._state.wallet, first_nonce=nonce
-                    )
-                ],
+            opened = LaneOpened(
+                chain_id=self._state.chain_id,
+                wallet=self._state.wallet,
+                first_nonce=nonce,
+                block_number=head.number,
             )
+            await self._append(owned, [opened])
+        await self._compare_history(owned)
         await self._look(owned)
         again = unmined(self._state)
         if again:
             self._log.info("sending again what is prepared and unmined", transactions=len(again))
-            await self._broadcast(owned, again)
+            await self._send(owned, again)
         self._log.info(
             "lane is open",
             next_nonce=self._state.next_nonce,
             waiting=len(self._state.waiting),
             in_flight=len(self._state.slots),
         )
+
+    async def _compare_history(self, owned: OwnedLog) -> None:
+        """The newest block that the log saw final must still be the chain's."""
+        state = self._state
+        if not state.final_hash or state.halted is not None:
+            return
+        block = await self._node.block(state.final_block)
+        if block is None or block.hash == state.final_hash:
+            return
+        reason = (
+            f"block {state.final_block} is {block.hash}, the log saw {state.final_hash} final: the "
+            "chain was reset or reorganised below the final depth, or these nodes serve another one"
+        )
+        nonce = await self._node.transaction_count(state.wallet)
+        await self._conclude(owned, [halt(state, nonce, reason)])
 
     async def _serve(self, owned: OwnedLog) -> None:
         """Passes until something fails that only a new start can mend."""
@@ -171,39 +208,74 @@ class LaneOwner:
             self._fold(request)
         if _now() - self._looked_at >= self._settings.head_poll_seconds:
             await self._look(owned)
-        if self._state.halted is not None:
-            self.reason = self._state.halted.reason
+        state = self._state
+        if state.halted is not None:
+            self.reason = state.halted.reason
+            await self._append(owned, self._fitness.give_back(state, self.reason, self._view))
             return
-        self.reason = None
-        work = next_work(self._state, self._settings.lane_in_flight_limit)
-        if work:
-            facts = await self._preparing.prepare(self._state, work)
-            await self._append(owned, facts)
-        await self._broadcast(owned, unsent(self._state))
+        self.reason = self._behind()
+        if state.set_aside is not None:
+            self.reason = state.set_aside.reason
+            await self._append(owned, self._fitness.give_back(state, self.reason, self._view))
+        elif self.reason is None:
+            await self._take_work(owned)
+        fresh = [item for item in unsent(state) if item.tx_hash not in self._refused]
+        await self._send(owned, fresh)
         if _now() - self._rebroadcast_at >= REBROADCAST_AFTER_SECONDS:
-            self._rebroadcast_at = _now()
-            await self._broadcast(owned, unmined(self._state)[:REBROADCAST_AT_ONCE])
+            await self._send_again(owned)
+        self._explain()
+
+    async def _take_work(self, owned: OwnedLog) -> None:
+        limit = self._settings.lane_in_flight_limit
+        room = self._fitness.room(self._state)
+        if room is not None and room < limit:
+            limit = min(limit, len(self._state.slots) + room)
+        work = next_work(self._state, limit)
+        if not work:
+            if room == 0 and self._state.waiting:
+                self.reason = "what is out may cost all that the wallet holds"
+            return
+        facts = await self._preparing.prepare(self._state, work)
+        await self._append(owned, facts)
+        trouble = self._preparing.trouble
+        if trouble is not None:
+            self.reason = str(trouble)
+            if trouble.problem is RpcProblem.INSUFFICIENT_FUNDS:
+                self._fitness.funds.doubt()
 
     async def _look(self, owned: OwnedLog) -> None:
         """Ask the chain once, when it has a new head, and append what follows."""
         self._looked_at = _now()
-        head = await self._node.head()
+        head = await self._head_and_balance()
         if head.hash == self._head_hash and not self._state.reverted:
-            return
-        view = await self._view(head)
-        if lags(self._state, view):
+            return await self._append(owned, self._fitness.judge(self._state, self._view))
+        view = await self._seen(head)
+        self._view = view
+        if lags(self._state, view) and not was_reset(self._state, view):
             self._log.warning("node lags behind the log", block=view.head.number)
             return
-        facts = conclude(self._state, view)
-        await self._append(owned, facts)
-        for fact in facts:
-            if fact.kind in ("LaneHalted", "NonceTaken", "TransactionOrphaned"):
-                self._log.error("chain and lane disagree", **fact.model_dump(mode="json"))
-        await self._append(owned, await self._preparing.settle(self._state, view))
+        if head.number < self._highest:
+            await self._compare_history(owned)
+        await self._conclude(owned, conclude(self._state, view, self._suspected))
+        self._suspected = displaceable(self._state, view)
+        await self._append(owned, await self._judging.settle(self._state, view))
         self._preparing.saw(view)
+        await self._replace(owned, overdue(self._state, view, self._settings.replace_after_blocks))
+        await self._heal(owned, view)
+        await self._append(owned, self._fitness.judge(self._state, view))
         self._head_hash = head.hash
+        self._highest = max(self._highest, head.number)
 
-    async def _view(self, head: Head) -> ChainView:
+    async def _head_and_balance(self) -> Head:
+        if not self._fitness.funds.due():
+            return await self._node.head()
+        head, balance = await asyncio.gather(
+            self._node.head(), self._node.balance(self._state.wallet)
+        )
+        self._fitness.funds.saw(balance)
+        return head
+
+    async def _seen(self, head: Head) -> ChainView:
         number = max(0, head.number - self._chain.confirmations)
         final, nonce, final_nonce = await asyncio.gather(
             self._node.block(number),
@@ -216,51 +288,110 @@ class LaneOwner:
         receipts = await self._node.receipts(hashes) if hashes else []
         return ChainView(head, final, nonce, final_nonce, dict(zip(hashes, receipts, strict=True)))
 
-    async def _broadcast(
-        self, owned: OwnedLog, transactions: Sequence[TransactionPrepared]
+    async def _conclude(self, owned: OwnedLog, facts: Sequence[LaneFact]) -> None:
+        await self._append(owned, facts)
+        for fact in facts:
+            if fact.kind in ALARMING:
+                self._log.error("chain and lane disagree", **fact.model_dump(mode="json"))
+
+    async def _heal(self, owned: OwnedLog, view: ChainView) -> None:
+        found = holes(self._state, view) if view.head.number >= self._highest else []
+        if not found:
+            self._holes_since = None
+            return
+        if self._holes_since is None:
+            self._holes_since = view.head.number
+        if view.head.number - self._holes_since >= HEALED_AFTER_BLOCKS:
+            self._log.error("nonces are free again; filling them with no-ops", nonces=found)
+            await self._append(owned, await self._preparing.heal(found, view))
+
+    async def _replace(
+        self,
+        owned: OwnedLog,
+        versions: Sequence[TransactionPrepared],
+        gas_refused: bool = False,
     ) -> None:
+        """Append replacements; the pass broadcasts them. What cannot have one says why, and is
+        sent again like everything that is out."""
+        stopped = self._capped if gas_refused else self._capped | self._refused
+        versions = [version for version in versions if version.tx_hash not in stopped]
+        if not versions or self._view is None:
+            return
+        facts, reasons = await self._preparing.replace(
+            self._state, versions, self._view, gas_refused
+        )
+        await self._append(owned, facts)
+        if facts:
+            self._log.warning("replaced at higher fees", count=len(facts), lowest=versions[0].nonce)
+        if reasons:
+            (self._refused if gas_refused else self._capped).update(reasons)
+            first = next(iter(reasons.values()))
+            self._log.error("cannot be replaced", count=len(reasons), reason=first)
+
+    async def _send(
+        self, owned: OwnedLog, transactions: Sequence[TransactionPrepared]
+    ) -> Outcome | None:
         """Send exactly what is on the log; append which of it a node has."""
         if not transactions:
-            return
+            return None
         answers = await self._node.send_raw([transaction.raw for transaction in transactions])
-        facts: list[LaneFact] = []
-        for transaction, answer in zip(transactions, answers, strict=True):
-            if isinstance(answer, RpcError) and answer.problem is not RpcProblem.ALREADY_KNOWN:
-                self._refused_by_node(transaction, answer)
-                continue
-            facts.append(
-                TransactionBroadcast(
-                    chain_id=transaction.chain_id,
-                    wallet=transaction.wallet,
-                    nonce=transaction.nonce,
-                    relay=transaction.relay,
-                    tx_hash=transaction.tx_hash,
-                )
-            )
-        await self._append(owned, facts)
-
-    def _refused_by_node(self, transaction: TransactionPrepared, error: RpcError) -> None:
-        """Nothing is decided here: the transaction stays prepared and is sent again; when its nonce
-        is spent, the next look at the chain says by what."""
-        if error.problem is RpcProblem.NONCE_TOO_LOW:
+        block = self._view.head.number if self._view else 0
+        outcome = weigh(self._state, transactions, answers, block)
+        await self._append(owned, outcome.facts)
+        for transaction in transactions:
+            self._refused.pop(transaction.tx_hash, None)
+        await self._replace(owned, outcome.underpriced)
+        await self._replace(owned, outcome.wrong_gas, gas_refused=True)
+        for tx_hash, text in outcome.refused.items():
+            self._refused.setdefault(tx_hash, text)
+        if outcome.refused:
+            first = next(iter(outcome.refused.values()))
+            self._log.warning("transactions not taken", count=len(outcome.refused), reason=first)
+        if outcome.spent:
             self._head_hash = ""
-            return
-        self.reason = f"nonce {transaction.nonce}: {error}"
-        self._log.warning("transaction not taken", nonce=transaction.nonce, reason=str(error))
+        if outcome.gap:
+            self._rebroadcast_at = min(self._rebroadcast_at, _now() - 4.0)
+        if outcome.poor:
+            self._fitness.funds.doubt()
+        if outcome.trouble is not None:
+            self.reason = outcome.trouble
+            self._log.warning("nodes cannot take transactions now", reason=outcome.trouble)
+        return outcome
+
+    async def _send_again(self, owned: OwnedLog) -> None:
+        """The oldest unmined ones, and as many more as it takes to find none that was lost."""
+        self._rebroadcast_at = _now()
+        everything = unmined(self._state)
+        for start in range(0, len(everything), REBROADCAST_AT_ONCE):
+            outcome = await self._send(owned, everything[start : start + REBROADCAST_AT_ONCE])
+            if outcome is None or not outcome.taken_again:
+                return
+
+    def _behind(self) -> str | None:
+        view = self._view
+        if view is None or not lags(self._state, view):
+            return None
+        return (
+            f"the node is at block {view.head.number}, the log has seen block "
+            f"{self._state.final_block} final: it lags, or serves another chain"
+        )
+
+    def _explain(self) -> None:
+        """`reason` names the lowest transaction that nodes refuse, when nothing worse is known."""
+        out = {item.tx_hash for item in unmined(self._state)}
+        for texts in (self._capped, self._refused):
+            for gone in texts.keys() - out:
+                del texts[gone]
+            if self.reason is None and texts:
+                self.reason = next(iter(texts.values()))
 
     async def _append(self, owned: OwnedLog, facts: Sequence[LaneFact]) -> None:
         """Append in one transaction, then fold: what is not on the log did not happen."""
-        fresh = [fact for fact in facts if self._is_new(fact)]
-        await owned.append(LANES, fresh)
-        for fact in fresh:
+        if not facts:
+            return
+        await owned.append(LANES, facts)
+        for fact in facts:
             self._fold(fact)
-
-    def _is_new(self, fact: LaneFact) -> bool:
-        """A rebroadcast tells nothing that the log does not hold."""
-        if not isinstance(fact, TransactionBroadcast):
-            return True
-        slot = self._state.slots.get(fact.nonce)
-        return slot is not None and fact.tx_hash not in slot.broadcast
 
     def _fold(self, fact: object) -> None:
         assert isinstance(fact, LaneFact)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
-from contextlib import suppress
+from contextlib import aclosing
 
 import structlog
 
@@ -25,41 +24,37 @@ memory is a courtesy to the log's readers; a fact appended twice is the same fac
 
 
 class KuroListener:
-    """Appends what Kuro says. Kuro never waits for us: a bounded queue stands between."""
+    """Appends what Kuro says. While the log is away, the source's bounded queue fills, and then
+    Kuro waits.
+
+    A process that starts appends Kuro's whole pending list once more: what is remembered is this
+    process's own. That is accepted: each is the same fact twice, which the deciders do not forward
+    and every fold ignores, and reading the log back at each start would cost more.
+
+    For health and metrics: `reason` says why nothing is heard or kept, `appended` and `malformed`
+    count, `source.health` tells the rest.
+    """
 
     def __init__(self, source: KuroSource, writer: LogWriter, default_chain_id: int) -> None:
-        self._source = source
+        self.source = source
+        self.appended = 0
+        self.malformed = 0
         self._writer = writer
         self._default_chain_id = default_chain_id
-        self._queue: asyncio.Queue[Received] = asyncio.Queue(maxsize=20 * BATCH)
+        self._log_trouble: str | None = None
         self._remembered: OrderedDict[str, None] = OrderedDict()
+
+    @property
+    def reason(self) -> str | None:
+        """None while all is well; the socket alone, or the list alone, is not."""
+        health = self.source.health
+        return self._log_trouble or health.last_socket_error or health.last_list_error
 
     async def run(self) -> None:
         """Listen until cancelled."""
-        reading = asyncio.create_task(self._read())
-        try:
-            while True:
-                await self._append(await self._batch(reading))
-        finally:
-            reading.cancel()
-            with suppress(asyncio.CancelledError):
-                await reading
-
-    async def _read(self) -> None:
-        async for received in self._source.messages():
-            await self._queue.put(received)
-
-    async def _batch(self, reading: asyncio.Task[None]) -> list[Received]:
-        first = asyncio.create_task(self._queue.get())
-        await asyncio.wait({first, reading}, return_when=asyncio.FIRST_COMPLETED)
-        if not first.done():
-            first.cancel()
-            reading.result()
-            raise RuntimeError("the Kuro source ended, which it never should")
-        batch = [first.result()]
-        while len(batch) < BATCH and not self._queue.empty():
-            batch.append(self._queue.get_nowait())
-        return batch
+        async with aclosing(self.source.batches(BATCH)) as batches:
+            async for batch in batches:
+                await self._append(batch)
 
     async def _append(self, batch: list[Received]) -> None:
         facts: dict[str, Fact] = {}
@@ -84,8 +79,12 @@ class KuroListener:
                 await self._writer.append(DEAD_LETTERS, list(unread.values()))
                 break
             except LogUnavailable as error:
+                self._log_trouble = str(error)
                 log.warning("log unavailable; Kuro's messages wait", reason=str(error))
                 await backoff.sleep()
+        self._log_trouble = None
+        self.appended += len(fresh)
+        self.malformed += len(unread)
         if unread:
             log.warning("malformed messages from Kuro", count=len(unread))
         for mark in (*fresh, *unread):

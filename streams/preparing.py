@@ -1,44 +1,53 @@
-"""Preparing: from waiting work to exact signed bytes, or to a refusal with its proof."""
+"""Preparing: from waiting work to exact signed bytes, or to a refusal with its proof; and from a
+transaction that stays out to its replacement."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
 
-import structlog
-
 from orchestrator.config import ChainConfig, Settings
 from orchestrator.core.chain import ChainView
-from orchestrator.core.contract import is_processed_calldata
-from orchestrator.core.fees import Fees, quote, with_margin
+from orchestrator.core.fees import Fees, first_quote, replacement, with_margin
+from orchestrator.core.gas import ESTIMATED_ANYWAY, call_shape
 from orchestrator.core.lanes import LaneState
 from orchestrator.errors import RpcError, RpcProblem
 from orchestrator.ports import Call, ChainNode, UnsignedTransaction, Wallet
-from schemas.lanes import (
-    LaneFact,
-    RelayRefusal,
-    RelayRefused,
-    RelayRequested,
-    TransactionPrepared,
-)
-
-log = structlog.get_logger(__name__)
+from schemas.lanes import LaneFact, RelayRefusal, RelayRequested, TransactionPrepared
+from streams.judging import Judging, refused
 
 SIGNED_BETWEEN_BREATHS = 16
 """Signing holds the event loop; after so many others get their turn."""
 
+USUAL_GAS = 150_000
+"""What a call of ours is taken to need before one was prepared (measured: 90,000 to 120,000)."""
+
+NO_OP_GAS = 21_000
+NO_OP_DATA = "0x"
+
 
 class Preparing:
-    """Prepares for one wallet. Keeps nothing but the last look at the chain, for fees and time."""
+    """Prepares for one wallet. Keeps the last look at the chain and that head's fees."""
 
     def __init__(
-        self, chain: ChainConfig, wallet: Wallet, node: ChainNode, settings: Settings
+        self,
+        chain: ChainConfig,
+        wallet: Wallet,
+        node: ChainNode,
+        settings: Settings,
+        judging: Judging,
     ) -> None:
+        self.wallet = wallet.address
         self._chain = chain
         self._wallet = wallet
         self._node = node
         self._settings = settings
+        self._judging = judging
         self._view: ChainView | None = None
+        self._asked: tuple[str, int] = ("", 0)
+        self._usual_gas = USUAL_GAS
+        self.trouble: RpcError | None = None
+        """Why the last batch left work waiting, if it did."""
 
     def saw(self, view: ChainView) -> None:
         self._view = view
@@ -50,120 +59,176 @@ class Preparing:
         Raises RpcError when the chain cannot be asked.
         """
         assert state.next_nonce is not None
+        self.trouble = None
         view = self._view
         if view is None:
             return []
-        estimates = await self._node.estimate_gas(
-            [Call(self._wallet.address, item.contract, item.data) for item in work]
+        limits, priority = await asyncio.gather(
+            self._gas_limits(state, work, view), self._priority(view)
         )
-        fees = await self._fees(view)
+        fees = first_quote(view.head.base_fee_wei, priority, self._settings.fee_cap_wei)
         facts: list[LaneFact] = []
         nonce = state.next_nonce
-        for count, (item, estimate) in enumerate(zip(work, estimates, strict=True), 1):
-            if isinstance(estimate, RpcError):
-                refusal = await self._judge(item, estimate, view)
+        for count, (item, limit) in enumerate(zip(work, limits, strict=True), 1):
+            if isinstance(limit, RpcError):
+                refusal = await self._judging.refused_call(item, limit, view)
                 facts += [refusal] if refusal else []
+                if refusal is None:
+                    self.trouble = limit
                 continue
-            facts.append(self._prepared(item, nonce, with_margin(estimate), fees))
+            if item.relay in state.displaced and await self._judging.is_processed(item):
+                detail = "an earlier transaction of it was mined after all"
+                facts.append(refused(item, RelayRefusal.ALREADY_PROCESSED, detail, view))
+                continue
+            facts.append(self._signed(item, nonce, limit, fees, view))
             nonce += 1
             if count % SIGNED_BETWEEN_BREATHS == 0:
                 await asyncio.sleep(0)
         return facts
 
-    async def _fees(self, view: ChainView) -> Fees:
-        priority = max(self._settings.priority_fee_wei, await self._node.priority_fee())
-        return quote(view.head.base_fee_wei or 0, priority, self._settings.fee_cap_wei)
+    async def _gas_limits(
+        self, state: LaneState, work: Sequence[RelayRequested], view: ChainView
+    ) -> list[int | RpcError]:
+        """Estimates with a margin, in one round trip; or, with GAS_LEARNING, what mined calls of
+        the same shape used, which saves most estimates of a burst.
 
-    def _prepared(
-        self, item: RelayRequested, nonce: int, gas_limit: int, fees: Fees
+        An estimate is also the proof that the contract takes the call, before gas is paid for it.
+        So it is made anyway for what had a nonce before, for what has no time left, until enough
+        calls of the shape have succeeded, after each failure, and for one nonce in sixteen. A call
+        that would have been refused is then mined as a failure, and refused with its reason."""
+        limits: list[int | RpcError | None] = [None] * len(work)
+        for place, item in enumerate(work):
+            nonce = (state.next_nonce or 0) + place
+            sure = item.relay not in state.displaced and view.head.timestamp < item.deadline
+            if self._settings.gas_learning and sure and nonce % ESTIMATED_ANYWAY != 0:
+                limits[place] = state.gas.limit(call_shape(item))
+        asked = [place for place, limit in enumerate(limits) if limit is None]
+        calls = [Call(self._wallet.address, work[p].contract, work[p].data) for p in asked]
+        estimates = await self._node.estimate_gas(calls) if calls else []
+        for place, gas in zip(asked, estimates, strict=True):
+            limits[place] = gas if isinstance(gas, RpcError) else with_margin(gas)
+        return [limit for limit in limits if limit is not None]
+
+    async def _priority(self, view: ChainView) -> int:
+        """The priority fee, or the gas price of a chain without base fee; asked once a head."""
+        head, fee = self._asked
+        if head == view.head.hash:
+            return fee
+        if view.head.base_fee_wei is None:
+            fee = await self._node.gas_price()
+        else:
+            fee = max(self._settings.priority_fee_wei, await self._node.priority_fee())
+        self._asked = (view.head.hash, fee)
+        return fee
+
+    def one_costs_wei(self) -> int:
+        """The most that one more transaction may cost, at the last known fees."""
+        base = self._view.head.base_fee_wei if self._view else None
+        priority = self._asked[1] or self._settings.priority_fee_wei
+        fees = first_quote(base, priority, self._settings.fee_cap_wei)
+        return self._usual_gas * fees.max_fee_per_gas_wei
+
+    def _signed(
+        self,
+        item: RelayRequested | None,
+        nonce: int,
+        gas_limit: int,
+        fees: Fees,
+        view: ChainView,
+        replaces: str | None = None,
     ) -> TransactionPrepared:
+        """A call of ours, or without `item` a no-op: nothing sent from the wallet to itself."""
+        if item is not None:
+            self._usual_gas = gas_limit
         signed = self._wallet.sign(
             UnsignedTransaction(
-                chain_id=item.chain_id,
+                chain_id=self._chain.chain_id,
                 nonce=nonce,
-                to=item.contract,
-                data=item.data,
+                to=item.contract if item else self._wallet.address,
+                data=item.data if item else NO_OP_DATA,
                 gas_limit=gas_limit,
                 max_fee_per_gas_wei=fees.max_fee_per_gas_wei,
                 max_priority_fee_per_gas_wei=fees.max_priority_fee_per_gas_wei,
+                legacy=view.head.base_fee_wei is None,
             )
         )
         return TransactionPrepared(
-            chain_id=item.chain_id,
-            wallet=item.wallet,
+            chain_id=self._chain.chain_id,
+            wallet=self._wallet.address,
             nonce=nonce,
-            relay=item.relay,
+            relay=item.relay if item else None,
             tx_hash=signed.tx_hash,
             raw=signed.raw,
             gas_limit=gas_limit,
             max_fee_per_gas_wei=fees.max_fee_per_gas_wei,
             max_priority_fee_per_gas_wei=fees.max_priority_fee_per_gas_wei,
+            replaces=replaces,
+            block_number=view.head.number,
         )
 
-    async def _judge(
-        self, item: RelayRequested, error: RpcError, view: ChainView
-    ) -> RelayRefused | None:
-        """Why a simulated call failed. Past its deadline, only a final block may say so: until then
-        the work waits. Trouble with the node or the wallet is no judgement on the request."""
-        if error.problem is not RpcProblem.REVERTED:
-            log.warning("call not judged yet", relay=item.relay, reason=str(error))
-            if error.problem is RpcProblem.INSUFFICIENT_FUNDS:
-                raise error
-            return None
-        return await self._refusal(item, view, error.detail)
+    async def heal(self, holes: Sequence[int], view: ChainView) -> list[LaneFact]:
+        """No-ops for nonces that nobody's transaction holds any more."""
+        if not holes:
+            return []
+        fees = first_quote(
+            view.head.base_fee_wei, await self._priority(view), self._settings.fee_cap_wei
+        )
+        return [self._signed(None, nonce, NO_OP_GAS, fees, view) for nonce in holes]
 
-    async def settle(self, state: LaneState, view: ChainView) -> list[LaneFact]:
-        """Refusals for what was mined as a failure, final, and for waiting work whose deadline has
-        passed in a final block."""
+    async def replace(
+        self,
+        state: LaneState,
+        versions: Sequence[TransactionPrepared],
+        view: ChainView,
+        gas_refused: bool = False,
+    ) -> tuple[list[LaneFact], dict[str, str]]:
+        """A replacement for each version, the same call at higher fees, and by hash the reasons of
+        those that cannot have one.
+
+        A call whose deadline has passed is replaced by a no-op: it could only fail, and for more.
+        `gas_refused`: nodes refuse the gas limit, so it is estimated anew; a call that would revert
+        now becomes a no-op, and what becomes of the request is judged when that is final."""
         facts: list[LaneFact] = []
-        for item, final in state.reverted.values():
-            detail = await self._revert_reason(item, final.block_number)
-            refusal = await self._refusal(item, view, detail)
-            facts += [refusal] if refusal else []
-        for item in state.waiting.values():
-            if view.final.timestamp > item.deadline:
-                refusal = await self._refusal(item, view, "the deadline has passed")
-                facts += [refusal] if refusal else []
-        return facts
+        reasons: dict[str, str] = {}
+        if not versions:
+            return facts, reasons
+        cap = self._settings.fee_cap_wei
+        priority = await self._priority(view)
+        for version in versions:
+            item = state.working.get(version.relay) if version.relay else None
+            if item is not None and view.head.timestamp > item.deadline:
+                item = None
+            gas_limit = version.gas_limit if item or not version.relay else NO_OP_GAS
+            if gas_refused:
+                item, estimate = await self._estimated(item)
+                if isinstance(estimate, RpcError) or estimate == version.gas_limit:
+                    reasons[version.tx_hash] = (
+                        f"nonce {version.nonce}: nodes refuse gas limit {version.gas_limit}"
+                    )
+                    continue
+                gas_limit = estimate
+            paid = Fees(version.max_fee_per_gas_wei, version.max_priority_fee_per_gas_wei)
+            fees = replacement(paid, view.head.base_fee_wei, priority, cap)
+            if fees is None:
+                reasons[version.tx_hash] = (
+                    f"nonce {version.nonce}: its fee of {paid.max_fee_per_gas_wei} wei per gas "
+                    f"stands at the cap (FEE_CAP_WEI {cap}); it is sent again until the chain's "
+                    "fees fall"
+                )
+                continue
+            facts.append(self._signed(item, version.nonce, gas_limit, fees, view, version.tx_hash))
+        return facts, reasons
 
-    async def _revert_reason(self, item: RelayRequested, block_number: int) -> str:
-        """Simulated on the state before the block that holds the failure."""
-        try:
-            await self._node.call(
-                Call(self._wallet.address, item.contract, item.data), max(0, block_number - 1)
-            )
-        except RpcError as error:
-            if error.problem is RpcProblem.REVERTED:
-                return error.detail
-            raise
-        return "mined as a failure; the same call succeeds on the block before it"
-
-    async def _refusal(
-        self, item: RelayRequested, view: ChainView, detail: str
-    ) -> RelayRefused | None:
-        if await self._is_processed(item):
-            reason = RelayRefusal.ALREADY_PROCESSED
-        elif view.final.timestamp > item.deadline:
-            if await self._is_processed(item, view.final.number):
-                return None
-            reason = RelayRefusal.EXPIRED
-        elif view.head.timestamp >= item.deadline:
-            return None
-        else:
-            reason = RelayRefusal.REVERTED
-        return RelayRefused(
-            chain_id=item.chain_id,
-            wallet=item.wallet,
-            relay=item.relay,
-            reason=reason,
-            detail=detail,
-            block_number=view.final.number,
-            block_timestamp=view.final.timestamp,
-        )
-
-    async def _is_processed(self, item: RelayRequested, block: int | None = None) -> bool:
-        answer = await self._node.call(
-            Call(self._wallet.address, item.contract, is_processed_calldata(item.request_id)),
-            block,
-        )
-        return int(answer, 16) != 0
+    async def _estimated(
+        self, item: RelayRequested | None
+    ) -> tuple[RelayRequested | None, int | RpcError]:
+        """A fresh gas limit for the call; for a no-op, when the call would revert now."""
+        own = self._wallet.address
+        calls = [Call(own, own, NO_OP_DATA)]
+        if item is not None:
+            calls.append(Call(own, item.contract, item.data))
+        answers = await self._node.estimate_gas(calls)
+        gas = answers[-1]
+        if isinstance(gas, RpcError) and gas.problem is RpcProblem.REVERTED:
+            item, gas = None, answers[0]
+        return item, gas if isinstance(gas, RpcError) else with_margin(gas)

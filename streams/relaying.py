@@ -33,9 +33,9 @@ class Relayer:
 
     async def own(self, partitions: set[int]) -> None:
         wanted = {key for key, (seat, _) in self._makers.items() if seat in partitions}
-        for key in set(self._owners) - wanted:
+        for key in sorted(set(self._owners) - wanted):
             await self._stop(key)
-        for key in wanted - set(self._owners):
+        for key in sorted(wanted - set(self._owners)):
             owner = self._makers[key][1]()
             self._owners[key] = owner
             self._tasks[key] = asyncio.create_task(owner.run(), name=f"lane {key}")

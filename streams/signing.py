@@ -62,7 +62,7 @@ class SigningDesk:
                 await self._awake.wait()
                 self._awake.clear()
                 keys, self._book.touched = self._book.touched, set()
-                for key in keys:
+                for key in sorted(keys):
                     self._consider(key)
         finally:
             for task in self._underway.values():
@@ -79,7 +79,14 @@ class SigningDesk:
             return
         task = asyncio.create_task(self._sign(owed), name=f"sign {key}")
         self._underway[key] = task
-        task.add_done_callback(lambda _: self._underway.pop(key, None))
+        task.add_done_callback(lambda done: self._ended(key, done))
+
+    def _ended(self, key: str, task: asyncio.Task[None]) -> None:
+        """What came to be owed meanwhile, such as the next attempt's signature, is considered."""
+        self._underway.pop(key, None)
+        if not task.cancelled() and task.exception() is None:
+            self._book.touched.add(key)
+            self._awake.set()
 
     def _owed(self, key: str) -> Sign | None:
         state = self._book.state(key)
@@ -102,7 +109,7 @@ class SigningDesk:
 
     async def _sign(self, owed: Sign) -> None:
         backoff = Backoff(longest_seconds=10)
-        while self._owed(owed.request_key) is not None:
+        while self._owed(owed.request_key) == owed:
             try:
                 async with self._slots:
                     signature = await self._signer.sign(owed.digest)

@@ -8,10 +8,12 @@ here (docs/decisions/0002-faust-without-exactly-once.md).
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from enum import StrEnum
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -68,6 +70,7 @@ class RoleApp:
             f"{config.settings.kafka_prefix}-{role}",
             broker=[f"aiokafka://{server.strip()}" for server in config.kafka.split(",")],
             store="memory://",
+            datadir=Path(tempfile.gettempdir()) / f"{config.settings.kafka_prefix}-{role}",
             web_enabled=False,
             autodiscover=False,
             topic_allow_declare=False,

@@ -82,6 +82,11 @@ class Endpoint:
         self._failures += 1
         self.cool_until = time.monotonic() + min(longest, LONGEST_COOL_DOWN_SECONDS) * jitter
 
+    def contradicted(self) -> None:
+        """Cool down for long: it shows another chain than the log and the other nodes."""
+        self.verified = False
+        self.cool_until = time.monotonic() + LONGEST_COOL_DOWN_SECONDS
+
     async def single(self, session: aiohttp.ClientSession, request: Request) -> Answer:
         """The result, or an RpcError as a value."""
         call = self._call(request)

@@ -92,11 +92,16 @@ class Endpoints:
                 break
         return answers + answers[-1:] * (len(requests) - len(answers))
 
-    async def together(self, requests: Sequence[Request], complaint: Complaint) -> list[Answer]:
+    async def together(
+        self, requests: Sequence[Request], complaint: Complaint, *, skip: int = 0
+    ) -> list[Answer]:
         """Like `many`, but all answers come from the same URL, and from the next one when there is
-        a `complaint`. Raises RpcError(UNAVAILABLE) with the last complaint."""
+        a `complaint`; the first `skip` URLs that are well are asked last. Raises
+        RpcError(UNAVAILABLE) with the last complaint."""
         worst = RpcError(RpcProblem.UNAVAILABLE, "no node answered")
-        for endpoint in self._candidates():
+        candidates = self._candidates()
+        skip %= len(candidates)
+        for endpoint in candidates[skip:] + candidates[:skip]:
             answers = await self._asked(endpoint, requests)
             trouble = next((found for found in answers if _is_retryable(found)), None)
             if trouble is None:
@@ -107,6 +112,14 @@ class Endpoints:
                 log.info("node behind", chain_id=self.chain_id, reason=trouble.detail)
             worst = trouble
         raise worst
+
+    async def everywhere(self, request: Request) -> list[tuple[Endpoint, Answer]]:
+        """What each URL says, also one that cools down; its chain id is asked anew first. An error
+        stands in its place. Raises nothing."""
+        for endpoint in self.all:
+            endpoint.verified = False
+        answers = await asyncio.gather(*(self._asked(endpoint, [request]) for endpoint in self.all))
+        return [(endpoint, found[0]) for endpoint, found in zip(self.all, answers, strict=True)]
 
     async def _failing_over(self, requests: Sequence[Request]) -> list[Answer]:
         """Ask one URL after the other for what is still to be had."""

@@ -7,6 +7,7 @@ answer is RpcError(UNEXPECTED), never a KeyError in an agent.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Sequence
 from statistics import median_low
@@ -16,6 +17,7 @@ from eth_utils.address import to_checksum_address
 
 from orchestrator.adapters.evm_endpoint import Answer
 from orchestrator.adapters.evm_endpoints import Endpoints
+from orchestrator.core.bloom import bloom_of
 from orchestrator.core.chain import Head, Receipt
 from orchestrator.errors import RpcError, RpcProblem
 from orchestrator.ports import Call, Log
@@ -44,6 +46,7 @@ class EvmNode:
         fallback_priority_fee_wei: int = 10**9,
     ) -> None:
         self.chain_id = chain_id
+        self._batch_size = batch_size
         self._fallback_priority_fee_wei = fallback_priority_fee_wei
         self._endpoints = Endpoints(
             chain_id,
@@ -74,7 +77,57 @@ class EvmNode:
             raise RpcError(RpcProblem.UNEXPECTED, text)
         return block
 
-    async def logs(self, contract: str, topics: Sequence[str], first: int, last: int) -> list[Log]:
+    async def headers(self, first: int, last: int) -> list[Head]:
+        """Every block from `first` to `last`, each batch of them from one node. Raises RpcError;
+        UNAVAILABLE when no node has all of a batch."""
+        size = self._batch_size
+        spans = [(at, min(at + size - 1, last)) for at in range(first, last + 1, size)]
+        found = await asyncio.gather(
+            *(self._headers(*span) for span in spans), return_exceptions=True
+        )
+        heads: list[Head] = []
+        for part in found:
+            if isinstance(part, BaseException):
+                raise part
+            heads += part
+        return heads
+
+    async def _headers(self, first: int, last: int) -> list[Head]:
+        numbers = range(first, last + 1)
+        answers = await self._endpoints.together(
+            [("eth_getBlockByNumber", [hex(number), False]) for number in numbers],
+            lambda answers: "lacks blocks of the range" if None in answers else None,
+        )
+        for answer in answers:
+            if isinstance(answer, RpcError):
+                raise answer
+        heads = [_read(_head, answer) for answer in answers]
+        if [head.number for head in heads] != list(numbers):
+            raise RpcError(RpcProblem.UNEXPECTED, "the node answered other blocks than asked for")
+        return heads
+
+    async def has_block(self, number: int, block_hash: str) -> bool:
+        """See `ports.ChainNode`. Nodes that contradict cool down while another has the block."""
+        answers = await self._endpoints.everywhere(("eth_getBlockByNumber", [hex(number), False]))
+        others = []
+        found = False
+        for endpoint, answer in answers:
+            if answer is None or isinstance(answer, RpcError):
+                continue
+            if _read(_head, answer).hash == block_hash:
+                found = True
+            else:
+                others.append(endpoint)
+        if found:
+            for endpoint in others:
+                endpoint.contradicted()
+        elif not others:
+            raise RpcError(RpcProblem.UNAVAILABLE, f"no node shows its block {number}")
+        return found
+
+    async def logs(
+        self, contract: str, topics: Sequence[str], first: int, last: int, *, again: int = 0
+    ) -> list[Log]:
         """Logs of `contract` whose topic0 is one of `topics`, blocks `first` to `last` inclusive,
         in the order of the chain.
 
@@ -91,6 +144,7 @@ class EvmNode:
         block, found = await self._endpoints.together(
             [("eth_getBlockByNumber", [hex(last), False]), ("eth_getLogs", [asked])],
             lambda answers: None if answers[0] is not None else f"has no block {last} yet",
+            skip=again,
         )
         for answer in (block, found):
             if isinstance(answer, RpcError):
@@ -108,6 +162,21 @@ class EvmNode:
             text = f"block {last} was replaced while its logs were read"
             raise RpcError(RpcProblem.UNAVAILABLE, text)
         return logs
+
+    async def logs_by_receipts(
+        self, contract: str, topics: Sequence[str], block: Head
+    ) -> list[Log]:
+        """See `ports.ChainNode`. `eth_getBlockReceipts` reads what the node executed, not the index
+        behind `eth_getLogs`; receipts whose filter is the header's are all there. The other URLs
+        are asked where one does not know the method."""
+        if block.logs_bloom is None:
+            raise RpcError(RpcProblem.UNAVAILABLE, f"block {block.number} has no bloom filter")
+        (found,) = await self._endpoints.together(
+            [("eth_getBlockReceipts", [hex(block.number)])],
+            lambda answers: _flaw_of_receipts(answers[0], block),
+        )
+        logs = sorted(_receipt_logs(found), key=lambda log: log.log_index)
+        return [log for log in logs if _asked_for(log, contract, topics)]
 
     async def transaction_count(self, address: str, block: int | None = None) -> int:
         """The account's nonce at a block, or at the newest; the pool does not count."""
@@ -176,12 +245,35 @@ class EvmNode:
                 return self._fallback_priority_fee_wei
             raise
 
+    async def gas_price(self) -> int:
+        """Wei (eth_gasPrice)."""
+        return _read(_quantity, await self._endpoints.one("eth_gasPrice"))
+
     async def balance(self, address: str) -> int:
         """Wei at the newest block."""
         return _read(_quantity, await self._endpoints.one("eth_getBalance", address, "latest"))
 
     async def close(self) -> None:
         await self._endpoints.close()
+
+
+def _receipt_logs(answer: Any) -> list[Log]:
+    return [log for receipt in list(answer) for log in _logs(receipt["logs"])]
+
+
+def _flaw_of_receipts(answer: Answer, block: Head) -> str | None:
+    """Why these are not all receipts of this very block."""
+    if answer is None or isinstance(answer, RpcError):
+        return f"shows no receipts of block {block.number}: {answer or 'it has none'}"
+    try:
+        logs = _read(_receipt_logs, answer)
+    except RpcError as error:
+        return str(error)
+    if any(log.block_hash != block.hash for log in logs):
+        return f"shows receipts of another block {block.number}"
+    if bloom_of((log.address, log.topics) for log in logs) != block.logs_bloom:
+        return f"shows receipts of block {block.number} that its bloom filter contradicts"
+    return None
 
 
 def _tag(block: int | None) -> str:
@@ -216,6 +308,7 @@ def _read_item(reader: Callable[[Any], T], answer: Answer) -> T | RpcError:
 _QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
 _BYTES = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
 _HASH = re.compile(r"0x[0-9a-fA-F]{64}")
+_BLOOM = re.compile(r"0x[0-9a-fA-F]{512}")
 
 
 def _matched(pattern: re.Pattern[str], answer: Any) -> str:
@@ -243,13 +336,14 @@ def _asked_for(log: Log, contract: str, topics: Sequence[str]) -> bool:
 
 
 def _head(answer: Any) -> Head:
-    base_fee = answer.get("baseFeePerGas")
+    base_fee, bloom = answer.get("baseFeePerGas"), answer.get("logsBloom")
     return Head(
         number=_quantity(answer["number"]),
         hash=_hash(answer["hash"]),
         parent_hash=_hash(answer["parentHash"]),
         timestamp=_quantity(answer["timestamp"]),
         base_fee_wei=None if base_fee is None else _quantity(base_fee),
+        logs_bloom=None if bloom is None else int(_matched(_BLOOM, bloom), 16),
     )
 
 

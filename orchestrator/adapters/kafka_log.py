@@ -82,6 +82,7 @@ class KafkaOwnedLog:
 
     def __init__(self, servers: str, transactional_id: str) -> None:
         self.transactional_id = transactional_id
+        self._fenced = False
         self._producer = AIOKafkaProducer(
             bootstrap_servers=servers,
             client_id=transactional_id,
@@ -103,6 +104,8 @@ class KafkaOwnedLog:
         LogUnavailable leaves the outcome unknown: the owner must start anew and replay."""
         if not facts and not letters:
             return
+        if self._fenced:  # aiokafka would raise an AssertionError
+            raise Fenced(f"{self.transactional_id} has a later owner")
         items = [(topic.name, fact) for fact in facts]
         items += [(DEAD_LETTERS.name, letter) for letter in letters]
         try:
@@ -110,6 +113,7 @@ class KafkaOwnedLog:
                 sent = [await self._producer.send(name, **_sendable(fact)) for name, fact in items]
                 await asyncio.gather(*sent)
         except (ProducerFenced, InvalidProducerEpoch) as error:
+            self._fenced = True
             raise Fenced(f"{self.transactional_id} has a later owner") from error
         except KafkaError as error:
             raise LogUnavailable(f"appending to {topic.name}: {error!r}") from error

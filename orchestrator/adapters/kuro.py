@@ -11,13 +11,12 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncGenerator, Coroutine
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
-import orjson
 import structlog
 
 from orchestrator.adapters.kuro_messages import (
@@ -25,6 +24,7 @@ from orchestrator.adapters.kuro_messages import (
     Ignored,
     MalformedMessage,
     Received,
+    items_of,
     parse,
 )
 from schemas.kuro import Via
@@ -75,7 +75,7 @@ class KuroSource:
         shortest_delay_seconds: float = 0.2,
         longest_delay_seconds: float = 10.0,
         timeout_seconds: float = 10.0,
-        queue_size: int = 1000,
+        queue_size: int = 10_000,
     ) -> None:
         self._websocket_url = websocket_url
         self._list_url = rest_url.rstrip("/") + PENDING_PATH
@@ -88,8 +88,14 @@ class KuroSource:
         self.health = KuroHealth()
 
     async def messages(self) -> AsyncGenerator[Received, None]:
-        """Every message, repeated ones too, without end. Close the iterator (`aclosing`) to
-        disconnect. For one consumer at a time."""
+        """`batches` one by one."""
+        async with aclosing(self.batches(1)) as batches:
+            async for batch in batches:
+                yield batch[0]
+
+    async def batches(self, largest: int) -> AsyncGenerator[list[Received], None]:
+        """Every message, repeated ones too, without end: what waits, at most `largest` at a time.
+        Close the iterator (`aclosing`) to disconnect. For one consumer at a time."""
         async with aiohttp.ClientSession() as session:
             tasks = [
                 asyncio.create_task(self._guarded(self._socket_loop(session))),
@@ -97,10 +103,13 @@ class KuroSource:
             ]
             try:
                 while True:
-                    item = await self._queue.get()
-                    if isinstance(item, Exception):
-                        raise item
-                    yield item
+                    batch = [await self._queue.get()]
+                    while len(batch) < largest and not self._queue.empty():
+                        batch.append(self._queue.get_nowait())
+                    for item in batch:
+                        if isinstance(item, Exception):
+                            raise item
+                    yield [item for item in batch if isinstance(item, Received)]
             finally:
                 for task in tasks:
                     task.cancel()
@@ -189,26 +198,27 @@ class KuroSource:
             self.health.last_list_error = None
             for item in items:
                 self.health.list_messages += 1
-                await self._queue.put(Received(orjson.dumps(item), Via.REST))
+                await self._queue.put(Received(item, Via.REST))
 
-    async def _pending(self, session: aiohttp.ClientSession) -> list[Any]:
-        """The list of pending mint requests. Raises ValueError for anything else."""
+    async def _pending(self, session: aiohttp.ClientSession) -> list[bytes]:
+        """The items of the list of pending mint requests. Raises ValueError for anything else.
+
+        Of a list that is too large the first items are taken; as they are minted and leave it, the
+        others come into reach. The trouble is told all the same.
+        """
         timeout = aiohttp.ClientTimeout(total=self._timeout)
         async with session.get(self._list_url, timeout=timeout) as response:
             body = bytearray()
             async for piece in response.content.iter_any():
                 body += piece
                 if len(body) > LARGEST_LIST_BYTES:
-                    raise ValueError(f"the list is larger than {LARGEST_LIST_BYTES} bytes")
+                    break
             if response.status != 200:
                 raise ValueError(f"HTTP {response.status}")
-        try:
-            items = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            raise ValueError("the answer is not JSON") from None
-        if not isinstance(items, list):
-            raise ValueError("the answer is not a JSON list")
-        return items
+        if len(body) > LARGEST_LIST_BYTES:
+            text = f"kuro's list is larger than {LARGEST_LIST_BYTES} bytes, its beginning is taken"
+            log.error(text)
+        return items_of(bytes(body), may_be_cut=len(body) > LARGEST_LIST_BYTES)
 
     def _delay(self, failures: int) -> float:
         shortest, longest = self._delays

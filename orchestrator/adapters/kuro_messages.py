@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from orchestrator.core.lifecycle import REDEEM_PREFIX
+from orchestrator.core.keys import REDEEM_PREFIX
 from orchestrator.errors import OrchestratorError
 from schemas.kuro import MintOk, Via
 
@@ -79,6 +79,50 @@ def parse(raw: bytes, via: Via, default_chain_id: int) -> MintOk | Ignored:
         faults = error.errors(include_input=False, include_url=False)
         told = "; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in faults)
         raise MalformedMessage(told) from None
+
+
+def items_of(body: bytes, *, may_be_cut: bool = False) -> list[bytes]:
+    """Each item of a JSON list as a message of its own, so that a bad one spoils no other. Raises
+    ValueError for what is no list.
+
+    Where the whole is not strict JSON (text that is no UTF-8, half of a surrogate pair, NaN, a
+    broken end), it is cut into items as they stand, and each is judged by itself.
+    """
+    try:
+        items = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return _told_apart(body, may_be_cut)
+    if not isinstance(items, list):
+        raise ValueError("the answer is not a JSON list")
+    return [orjson.dumps(item) for item in items]
+
+
+_MARKS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]', re.DOTALL)
+
+
+def _told_apart(body: bytes, may_be_cut: bool) -> list[bytes]:
+    """Cut at the commas of the outermost list; without recursion, so that no depth can hurt."""
+    text = body.strip()
+    if text[:1] != b"[":
+        raise ValueError("the answer is not JSON")
+    items: list[bytes] = []
+    depth, start = 0, 1
+    for match in _MARKS.finditer(text):
+        mark = match.group()
+        if mark in (b"[", b"{"):
+            depth += 1
+        elif mark in (b"]", b"}"):
+            depth -= 1
+        if (mark == b"," and depth == 1) or depth == 0:
+            items.append(text[start : match.start()].strip())
+            start = match.end()
+        if depth == 0:
+            break
+    if depth and not may_be_cut:
+        items.append(text[start:].strip())
+    if not items:
+        raise ValueError("the answer is not JSON")
+    return items
 
 
 def _object(raw: bytes) -> dict[str, Any]:

@@ -19,7 +19,7 @@ _NO_ACCESS_LIST: list[bytes] = []
 
 
 class LocalWallet:
-    """Signs EIP-1559 transactions without value. Deterministic (RFC 6979), low s (EIP-2).
+    """Signs EIP-1559 and older transactions without value. Deterministic (RFC 6979), low s (EIP-2).
 
     Encodes and signs with eth-account's own parts (`rlp`, `eth-keys` on libsecp256k1) but without
     its per-call checking of a dictionary, which costs four times as much as the signature itself;
@@ -43,7 +43,11 @@ class LocalWallet:
 
     def sign(self, transaction: UnsignedTransaction) -> SignedTransaction:
         """keccak256(0x02 ‖ rlp(fields)) signed, and the envelope 0x02 ‖ rlp(fields, v, r, s) with
-        v the parity 0 or 1 (EIP-1559). The hash is keccak256 of the envelope."""
+        v the parity 0 or 1 (EIP-1559). The hash is keccak256 of the envelope. A legacy one has no
+        envelope: keccak256(rlp(fields, chain id, 0, 0)) signed, v = 35 + 2 chain id + parity
+        (EIP-155)."""
+        if transaction.legacy:
+            return self._sign_legacy(transaction)
         fields = [
             transaction.chain_id,
             transaction.nonce,
@@ -58,4 +62,18 @@ class LocalWallet:
         digest = keccak(_DYNAMIC_FEE + rlp.encode(fields))
         signature = self._key.sign_msg_hash(digest)
         raw = _DYNAMIC_FEE + rlp.encode([*fields, *signature.vrs])
+        return SignedTransaction("0x" + raw.hex(), "0x" + keccak(raw).hex())
+
+    def _sign_legacy(self, transaction: UnsignedTransaction) -> SignedTransaction:
+        fields = [
+            transaction.nonce,
+            transaction.max_fee_per_gas_wei,
+            transaction.gas_limit,
+            bytes.fromhex(transaction.to[2:]),
+            _NO_VALUE,
+            bytes.fromhex(transaction.data[2:]),
+        ]
+        digest = keccak(rlp.encode([*fields, transaction.chain_id, 0, 0]))
+        parity, r, s = self._key.sign_msg_hash(digest).vrs
+        raw = rlp.encode([*fields, 35 + 2 * transaction.chain_id + parity, r, s])
         return SignedTransaction("0x" + raw.hex(), "0x" + keccak(raw).hex())

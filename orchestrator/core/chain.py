@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A block's header. `timestamp` in Unix seconds; `base_fee_wei` is None before EIP-1559."""
+    """A block's header. `timestamp` in Unix seconds; `base_fee_wei` is None before EIP-1559.
+
+    `logs_bloom` is the filter of the block's logs as a number (`core.bloom`); None where a node or
+    a model gives none, and then nothing can be checked against it.
+    """
 
     number: int
     hash: str
     parent_hash: str
     timestamp: int
     base_fee_wei: int | None
+    logs_bloom: int | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,4 @@
-"""The life of one wallet's nonces on one chain: the fold of its facts, and what to conclude from
-what the chain shows.
+"""The life of one wallet's nonces on one chain: the fold of its facts.
 
 1. The next nonce is a fold of the lane's facts, never a counter beside them.
 2. A slot (one nonce) may hold several versions of a transaction; at most one can be mined.
@@ -7,7 +6,8 @@ what the chain shows.
    transaction that is none of its versions.
 
 `LaneState` is changed in place by `evolve`, for a lane may hold thousands of facts in flight; it is
-owned by its fold, and only a fact changes it.
+owned by its fold, and only a fact changes it. What to conclude from a look at the chain stands in
+`lane_views`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import islice
 
-from orchestrator.core.chain import ChainView
+from orchestrator.core.gas import GasMemory, call_shape
 from orchestrator.core.lifecycle import Verdict
 from schemas.lanes import (
     LaneFact,
@@ -24,11 +24,15 @@ from schemas.lanes import (
     NonceTaken,
     RelayRefused,
     RelayRequested,
+    RelayResumed,
     TransactionBroadcast,
     TransactionFinal,
     TransactionIncluded,
     TransactionOrphaned,
     TransactionPrepared,
+    TransactionResent,
+    WalletRestored,
+    WalletSetAside,
 )
 
 
@@ -42,34 +46,57 @@ class Slot:
     broadcast: set[str] = field(default_factory=set)
     inclusion: TransactionIncluded | None = None
 
+    @property
+    def newest(self) -> TransactionPrepared:
+        return self.versions[-1]
+
+    def version(self, tx_hash: str) -> TransactionPrepared | None:
+        return next((found for found in self.versions if found.tx_hash == tx_hash), None)
+
+
+@dataclass(slots=True)
+class Failure:
+    """Work whose call was mined as a failure, final. `starved`: it used up its gas limit."""
+
+    request: RelayRequested
+    final: TransactionFinal
+    starved: bool
+
 
 @dataclass(slots=True)
 class LaneState:
     """One lane, folded.
 
-    `waiting` has no nonce yet; `working` stands in `slots`; `reverted` was mined as a failure and
-    still owes its reason; `settled` came to an end. A slot leaves when its inclusion is final.
+    `waiting` has no nonce yet; `displaced` is what of it had one before; `working` stands in
+    `slots`; `reverted` was mined as a failure and still owes its reason; `settled` came to an end.
+    A slot leaves when its inclusion is final. `spent` is how many nonces are spent for good, as
+    any view that holds block `spent_since` as final must show.
     """
 
     chain_id: int
     wallet: str
+    first_nonce: int = 0
     next_nonce: int | None = None
+    spent: int = 0
+    spent_since: int = 0
     waiting: dict[str, RelayRequested] = field(default_factory=dict)
+    displaced: set[str] = field(default_factory=set)
     working: dict[str, RelayRequested] = field(default_factory=dict)
-    reverted: dict[str, tuple[RelayRequested, TransactionFinal]] = field(default_factory=dict)
+    reverted: dict[str, Failure] = field(default_factory=dict)
+    resumed: dict[str, int] = field(default_factory=dict)
     settled: set[str] = field(default_factory=set)
     slots: dict[int, Slot] = field(default_factory=dict)
     final_block: int = 0
+    final_hash: str = ""
+    final_timestamp: int = 0
     halted: LaneHalted | None = None
+    set_aside: WalletSetAside | None = None
+    times_aside: int = 0
+    gas: GasMemory = field(default_factory=GasMemory)
 
     @property
     def key(self) -> str:
         return f"{self.chain_id}:{self.wallet}"
-
-    @property
-    def floor(self) -> int:
-        """The lowest nonce that is not final."""
-        return min(self.slots, default=self.next_nonce or 0)
 
 
 def evolve(state: LaneState, fact: LaneFact) -> Verdict:
@@ -78,10 +105,7 @@ def evolve(state: LaneState, fact: LaneFact) -> Verdict:
         case RelayRequested():
             return _requested(state, fact)
         case LaneOpened():
-            if state.next_nonce is not None:
-                return Verdict.REPEATED
-            state.next_nonce = fact.first_nonce
-            return Verdict.APPLIED
+            return _opened(state, fact)
         case TransactionPrepared():
             return _prepared(state, fact)
         case TransactionBroadcast() | TransactionIncluded() | TransactionOrphaned():
@@ -90,13 +114,14 @@ def evolve(state: LaneState, fact: LaneFact) -> Verdict:
             return _finished(state, fact)
         case RelayRefused():
             return _refused(state, fact)
+        case RelayResumed():
+            return _resumed(state, fact)
         case NonceTaken():
             return _taken(state, fact)
-        case LaneHalted():
-            if state.halted is not None:
-                return Verdict.REPEATED
-            state.halted = fact
-            return Verdict.APPLIED
+        case TransactionResent():
+            return Verdict.REPEATED
+        case LaneHalted() | WalletSetAside() | WalletRestored():
+            return _stopped(state, fact)
     return Verdict.OUT_OF_ORDER
 
 
@@ -111,19 +136,29 @@ def _requested(state: LaneState, fact: RelayRequested) -> Verdict:
     return Verdict.APPLIED
 
 
+def _opened(state: LaneState, fact: LaneOpened) -> Verdict:
+    if state.next_nonce is not None:
+        return Verdict.REPEATED
+    state.first_nonce = state.next_nonce = state.spent = fact.first_nonce
+    state.spent_since = fact.block_number or 0
+    return Verdict.APPLIED
+
+
 def _prepared(state: LaneState, fact: TransactionPrepared) -> Verdict:
     slot = state.slots.get(fact.nonce)
     if slot is not None:
-        if any(version.tx_hash == fact.tx_hash for version in slot.versions):
+        if slot.version(fact.tx_hash) is not None:
             return Verdict.REPEATED
-        if fact.replaces is None:
+        if fact.replaces is None or fact.relay not in (None, slot.relay):
             return Verdict.CONFLICT
         slot.versions.append(fact)
         return Verdict.APPLIED
     if state.next_nonce is None or fact.nonce > state.next_nonce:
         return Verdict.OUT_OF_ORDER
     if fact.nonce < state.next_nonce:
-        return Verdict.REPEATED
+        return _healed(state, fact)
+    if fact.replaces is not None:
+        return Verdict.OUT_OF_ORDER
     if fact.relay is not None:
         request = state.waiting.pop(fact.relay, None)
         if request is None:
@@ -134,13 +169,23 @@ def _prepared(state: LaneState, fact: TransactionPrepared) -> Verdict:
     return Verdict.APPLIED
 
 
+def _healed(state: LaneState, fact: TransactionPrepared) -> Verdict:
+    """A no-op in a hole: a nonce that someone else's transaction had, until a reorganisation."""
+    if fact.relay is not None or fact.replaces is not None or fact.nonce < state.spent:
+        return Verdict.REPEATED
+    state.slots[fact.nonce] = Slot(fact.nonce, None, [fact])
+    state.slots = dict(sorted(state.slots.items()))
+    return Verdict.APPLIED
+
+
 def _progressed(
     state: LaneState, fact: TransactionBroadcast | TransactionIncluded | TransactionOrphaned
 ) -> Verdict:
     slot = state.slots.get(fact.nonce)
     if slot is None:
         return Verdict.REPEATED if fact.nonce < (state.next_nonce or 0) else Verdict.OUT_OF_ORDER
-    if all(version.tx_hash != fact.tx_hash for version in slot.versions):
+    version = slot.version(fact.tx_hash)
+    if version is None:
         return Verdict.OUT_OF_ORDER
     if isinstance(fact, TransactionBroadcast):
         if fact.tx_hash in slot.broadcast:
@@ -153,6 +198,9 @@ def _progressed(
         if same:
             return Verdict.REPEATED
         slot.inclusion = fact
+        if version.relay is not None:
+            shape = call_shape(state.working[version.relay])
+            state.gas.learn(shape, fact.gas_used if fact.succeeded else None)
         return Verdict.APPLIED
     if not same:
         return Verdict.REPEATED
@@ -162,17 +210,35 @@ def _progressed(
 
 
 def _finished(state: LaneState, fact: TransactionFinal) -> Verdict:
-    slot = state.slots.pop(fact.nonce, None)
+    slot = state.slots.get(fact.nonce)
     if slot is None:
         return Verdict.REPEATED if fact.nonce < (state.next_nonce or 0) else Verdict.OUT_OF_ORDER
-    state.final_block = max(state.final_block, fact.block_number)
-    if slot.relay is not None:
-        request = state.working.pop(slot.relay)
-        if fact.succeeded:
-            state.settled.add(slot.relay)
-        else:
-            state.reverted[slot.relay] = (request, fact)
+    version = slot.version(fact.tx_hash)
+    if version is None:
+        return Verdict.OUT_OF_ORDER
+    del state.slots[fact.nonce]
+    if fact.block_number >= state.final_block:
+        state.final_block, state.final_hash = fact.block_number, fact.block_hash
+        state.final_timestamp = max(state.final_timestamp, fact.final_timestamp or 0)
+    _spend(state, fact.nonce, fact.block_number)
+    if slot.relay is None:
+        return Verdict.APPLIED
+    request = state.working.pop(slot.relay)
+    if version.relay is None:
+        state.waiting[slot.relay] = request
+        state.displaced.add(slot.relay)
+    elif fact.succeeded:
+        state.settled.add(slot.relay)
+    else:
+        used = slot.inclusion.gas_used if slot.inclusion else 0
+        starved = used * 64 >= version.gas_limit * 62
+        state.reverted[slot.relay] = Failure(request, fact, starved)
     return Verdict.APPLIED
+
+
+def _spend(state: LaneState, nonce: int, block_number: int) -> None:
+    if nonce >= state.spent:
+        state.spent, state.spent_since = nonce + 1, block_number
 
 
 def _refused(state: LaneState, fact: RelayRefused) -> Verdict:
@@ -186,8 +252,19 @@ def _refused(state: LaneState, fact: RelayRefused) -> Verdict:
     return Verdict.APPLIED
 
 
+def _resumed(state: LaneState, fact: RelayResumed) -> Verdict:
+    failure = state.reverted.get(fact.relay)
+    if failure is None or failure.final.tx_hash != fact.tx_hash:
+        return Verdict.REPEATED
+    del state.reverted[fact.relay]
+    state.waiting[fact.relay] = failure.request
+    state.displaced.add(fact.relay)
+    state.resumed[fact.relay] = state.resumed.get(fact.relay, 0) + 1
+    return Verdict.APPLIED
+
+
 def _taken(state: LaneState, fact: NonceTaken) -> Verdict:
-    slot = state.slots.pop(fact.nonce, None)
+    slot = state.slots.get(fact.nonce)
     if slot is None:
         if state.next_nonce is None or fact.nonce > state.next_nonce:
             return Verdict.OUT_OF_ORDER
@@ -195,8 +272,30 @@ def _taken(state: LaneState, fact: NonceTaken) -> Verdict:
             return Verdict.REPEATED
         state.next_nonce += 1
         return Verdict.APPLIED
+    if fact.relay != slot.relay:
+        return Verdict.REPEATED
+    del state.slots[fact.nonce]
+    _spend(state, fact.nonce, fact.block_number)
     if slot.relay is not None:
         state.waiting[slot.relay] = state.working.pop(slot.relay)
+        state.displaced.add(slot.relay)
+    return Verdict.APPLIED
+
+
+def _stopped(state: LaneState, fact: LaneHalted | WalletSetAside | WalletRestored) -> Verdict:
+    match fact:
+        case LaneHalted():
+            if state.halted is not None:
+                return Verdict.REPEATED
+            state.halted = fact
+        case WalletSetAside():
+            if fact.number <= state.times_aside:
+                return Verdict.REPEATED
+            state.set_aside, state.times_aside = fact, fact.number
+        case WalletRestored():
+            if state.set_aside is None or fact.number != state.set_aside.number:
+                return Verdict.REPEATED
+            state.set_aside = None
     return Verdict.APPLIED
 
 
@@ -206,117 +305,20 @@ def next_work(state: LaneState, in_flight_limit: int) -> list[RelayRequested]:
     return list(islice(state.waiting.values(), room))
 
 
+def unstarted(state: LaneState) -> list[RelayRequested]:
+    """Work that this lane never gave a nonce: only such may go to another wallet."""
+    return [item for relay, item in state.waiting.items() if relay not in state.displaced]
+
+
 def unsent(state: LaneState) -> list[TransactionPrepared]:
     """The newest version of each open slot that no node has acknowledged, in nonce order."""
     return [
-        slot.versions[-1]
+        slot.newest
         for slot in state.slots.values()
-        if slot.inclusion is None and slot.versions[-1].tx_hash not in slot.broadcast
+        if slot.inclusion is None and slot.newest.tx_hash not in slot.broadcast
     ]
 
 
 def unmined(state: LaneState) -> list[TransactionPrepared]:
     """The newest version of each open slot that no block holds, in nonce order."""
-    return [slot.versions[-1] for slot in state.slots.values() if slot.inclusion is None]
-
-
-def in_question(state: LaneState, chain_nonce: int) -> list[str]:
-    """Hashes whose receipts tell the lane something: the chain has spent their nonces."""
-    return [
-        version.tx_hash
-        for slot in state.slots.values()
-        if slot.nonce < chain_nonce or slot.inclusion is not None
-        for version in slot.versions
-    ]
-
-
-def lags(state: LaneState, view: ChainView) -> bool:
-    """True when the node is behind what the log has seen final: nothing may be concluded."""
-    return view.final.number < state.final_block
-
-
-def conclude(state: LaneState, view: ChainView) -> list[LaneFact]:
-    """The facts that follow from one look at the chain. Empty from a node that lags."""
-    if lags(state, view) or state.next_nonce is None or state.halted is not None:
-        return []
-    if view.final_nonce < state.floor and view.nonce < state.floor:
-        return [_halt(state, view)]
-    facts: list[LaneFact] = []
-    for slot in state.slots.values():
-        facts += _of_slot(state, slot, view)
-    facts += [
-        _nonce_taken(state, nonce, None, view) for nonce in range(state.next_nonce, view.nonce)
-    ]
-    return facts
-
-
-def _halt(state: LaneState, view: ChainView) -> LaneHalted:
-    return LaneHalted(
-        chain_id=state.chain_id,
-        wallet=state.wallet,
-        reason=f"the chain counts {view.nonce} transactions of this wallet at block "
-        f"{view.head.number}; the log holds final ones up to nonce {state.floor - 1}: the chain "
-        "was reset, or these nodes serve another one",
-        chain_nonce=view.nonce,
-        log_nonce=state.floor,
-    )
-
-
-def _of_slot(state: LaneState, slot: Slot, view: ChainView) -> list[LaneFact]:
-    facts: list[LaneFact] = []
-    lane = {"chain_id": state.chain_id, "wallet": state.wallet}
-    known = [view.receipts.get(version.tx_hash) for version in slot.versions]
-    receipt = next((found for found in known if found is not None), None)
-    asked = all(version.tx_hash in view.receipts for version in slot.versions)
-    held = slot.inclusion
-    if held is not None and asked and (receipt is None or receipt.block_hash != held.block_hash):
-        facts.append(
-            TransactionOrphaned(
-                **lane,
-                nonce=slot.nonce,
-                relay=slot.relay,
-                tx_hash=held.tx_hash,
-                block_hash=held.block_hash,
-            )
-        )
-        held = None
-    if receipt is None:
-        if asked and held is None and slot.nonce < view.final_nonce:
-            facts.append(_nonce_taken(state, slot.nonce, slot.relay, view))
-        return facts
-    if held is None:
-        facts.append(
-            TransactionIncluded(
-                **lane,
-                nonce=slot.nonce,
-                relay=slot.relay,
-                tx_hash=receipt.tx_hash,
-                block_number=receipt.block_number,
-                block_hash=receipt.block_hash,
-                succeeded=receipt.succeeded,
-                gas_used=receipt.gas_used,
-            )
-        )
-    if receipt.block_number <= view.final.number:
-        facts.append(
-            TransactionFinal(
-                **lane,
-                nonce=slot.nonce,
-                relay=slot.relay,
-                tx_hash=receipt.tx_hash,
-                block_number=receipt.block_number,
-                block_hash=receipt.block_hash,
-                succeeded=receipt.succeeded,
-            )
-        )
-    return facts
-
-
-def _nonce_taken(state: LaneState, nonce: int, relay: str | None, view: ChainView) -> NonceTaken:
-    return NonceTaken(
-        chain_id=state.chain_id,
-        wallet=state.wallet,
-        nonce=nonce,
-        relay=relay,
-        block_number=view.final.number,
-    )
+    return [slot.newest for slot in state.slots.values() if slot.inclusion is None]

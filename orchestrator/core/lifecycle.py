@@ -38,18 +38,6 @@ from schemas.requests import (
     SubmissionReported,
 )
 
-REDEEM_PREFIX = "redeem:"
-
-
-def mint_key(request_id: str) -> str:
-    """Kuro's id as it is. Ids that begin like a redeem's key are refused at the edge."""
-    return request_id
-
-
-def redeem_key(chain_id: int, request_id: str) -> str:
-    """With the chain: two contracts may issue the same id."""
-    return f"{REDEEM_PREFIX}{chain_id}:{request_id}"
-
 
 class Stage(StrEnum):
     UNBACKED = "UNBACKED"
@@ -133,6 +121,7 @@ TABLE: dict[Stage | None, _Row] = {
     Stage.SIGNED: {RelayAssigned: Stage.RELAYING, **_ENDINGS, **_ALWAYS},
     Stage.RELAYING: {
         **_REPORTS,
+        RelayAssigned: None,
         SubmissionReported: Stage.SUBMITTED,
         InclusionReported: Stage.INCLUDED,
         **_WITH_A_LANE,
@@ -248,6 +237,9 @@ def _opened(fact: RequestFact, record: Record) -> RequestState:
     )
 
 
+_SINGLE = ("drafted", "signed", "assigned", "submission", "inclusion", "refusal", "ending")
+
+
 def _seen_before(state: RequestState, fact: RequestFact) -> Verdict | None:
     """REPEATED or CONFLICT when the state already holds this fact, None when it is new."""
     if isinstance(fact, RetractionReported):
@@ -258,15 +250,7 @@ def _seen_before(state: RequestState, fact: RequestFact) -> Verdict | None:
         return _receipt_seen(state, fact)
     if isinstance(fact, AttemptFact) and fact.attempt < state.attempt:
         return Verdict.REPEATED
-    for held in (
-        state.drafted,
-        state.signed,
-        state.assigned,
-        state.submission,
-        state.inclusion,
-        state.refusal,
-        state.ending,
-    ):
+    for held in (getattr(state, name) for name in _SINGLE):
         if held is not None and type(held) is type(fact) and held.id == fact.id:
             return Verdict.REPEATED if held.agrees_with(fact) else Verdict.CONFLICT
     if isinstance(fact, ApprovalSigned) and fact.attempt == state.attempt:
@@ -314,6 +298,8 @@ def _overtaken(state: RequestState, fact: RequestFact) -> bool:
             return stage in _LEFT
         case ApprovalDrafted():
             return fact.attempt == state.attempt + 1 and stage in TERMINAL
+        case RelayAssigned() | RefusalReported() if _assignment_before(state, fact):
+            return True
         case ApprovalSigned() | RelayAssigned():
             return fact.attempt == state.attempt and stage in _LEFT
         case ApprovalExpired():
@@ -333,6 +319,8 @@ def _groundless(state: RequestState, fact: RequestFact) -> bool:
             return fact.attempt != state.attempt or not _refused(state, RelayRefusal.EXPIRED)
         case RequestFailed(reason=FailureReason.CONTRACT_REVERTED):
             return fact.attempt != state.attempt or not _refused(state, RelayRefusal.REVERTED)
+        case RelayAssigned():
+            return fact.attempt != state.attempt or not _may_be_assigned(state, fact.assignment)
         case AttemptFact() | RequestFailed():
             return fact.attempt != state.attempt
         case RequestCompleted():
@@ -340,6 +328,18 @@ def _groundless(state: RequestState, fact: RequestFact) -> bool:
         case RequestRetracted():
             return not state.origin_retracted or fact.seat != state.origin_event
     return False
+
+
+def _assignment_before(state: RequestState, fact: RelayAssigned | RefusalReported) -> bool:
+    held = state.assigned
+    return held is not None and (fact.attempt, fact.assignment) < (held.attempt, held.assignment)
+
+
+def _may_be_assigned(state: RequestState, assignment: int) -> bool:
+    """The first wallet, or the next one after the lane before gave the attempt back."""
+    before = state.assigned.assignment if state.assigned else 0
+    given_back = before == 0 or _refused(state, RelayRefusal.WALLET_UNFIT)
+    return assignment == before + 1 and given_back
 
 
 def _refused(state: RequestState, reason: RelayRefusal) -> bool:
@@ -376,7 +376,7 @@ def _recorded(state: RequestState, fact: RequestFact, record: Record) -> Request
         case ApprovalSigned():
             return replace(state, signed=fact)
         case RelayAssigned():
-            return replace(state, assigned=fact)
+            return replace(state, assigned=fact, refusal=None)
         case SubmissionReported():
             return replace(state, submission=fact)
         case InclusionReported():

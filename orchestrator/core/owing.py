@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from zlib import crc32
 
 from eth_utils.address import to_checksum_address
 
@@ -16,6 +15,7 @@ from orchestrator.core.contract import (
 )
 from orchestrator.core.lifecycle import RequestState, Stage
 from orchestrator.core.policy import normalised_amount, normalised_user, screen
+from orchestrator.core.pool import Choose, in_turn
 from orchestrator.core.terms import Terms
 from schemas.base import Fact
 from schemas.lanes import RelayRefusal, RelayRequested
@@ -55,10 +55,11 @@ class Sign:
 Owed = Append | Sign
 
 
-def pending(state: RequestState, terms: Terms) -> Owed | None:
+def pending(state: RequestState, terms: Terms, choose: Choose = in_turn) -> Owed | None:
     """The one thing that this request waits for us to do; None when it waits for others, or ended.
 
     A pure function of the log and the terms: called twice, it owes the same with the same ids.
+    `choose` names the wallet of an assignment, the one circumstance that may differ.
     A request whose chain, or whose chain's wallets, are no longer configured waits for them.
     """
     received = state.received
@@ -85,7 +86,11 @@ def pending(state: RequestState, terms: Terms) -> Owed | None:
         case Stage.DRAFTED:
             return _signature(state)
         case Stage.SIGNED if chain is not None and chain.wallets:
-            return _request(_assignment(state, chain.wallets))
+            return _request(_assignment(state, choose(state, chain.wallets)))
+        case Stage.RELAYING if _gave_back(state):
+            if chain is None or not chain.wallets:
+                return None
+            return _request(_assignment(state, choose(state, chain.wallets)))
         case Stage.RELAYING | Stage.SUBMITTED | Stage.INCLUDED if state.refusal is not None:
             return _refused(state)
         case Stage.RELAYING:
@@ -189,10 +194,16 @@ def _signature(state: RequestState) -> Sign:
     return Sign(state.key, state.attempt, approval_of(state), state.drafted.digest)
 
 
-def _assignment(state: RequestState, wallets: tuple[str, ...]) -> RelayAssigned:
-    """Wallets share the requests of their chain evenly, by a digest of the key."""
-    wallet = wallets[crc32(state.key.encode()) % len(wallets)]
-    return RelayAssigned(request_key=state.key, attempt=state.attempt, wallet=wallet)
+def _gave_back(state: RequestState) -> bool:
+    return state.refusal is not None and state.refusal.reason is RelayRefusal.WALLET_UNFIT
+
+
+def _assignment(state: RequestState, wallet: str) -> RelayAssigned:
+    """The same approval for the first wallet, or for the next after one gave it back."""
+    number = state.assigned.assignment + 1 if state.assigned else 1
+    return RelayAssigned(
+        request_key=state.key, attempt=state.attempt, assignment=number, wallet=wallet
+    )
 
 
 def relay(state: RequestState) -> RelayRequested:
@@ -204,6 +215,7 @@ def relay(state: RequestState) -> RelayRequested:
         request_key=state.key,
         request_id=state.received.request_id,
         attempt=state.attempt,
+        assignment=state.assigned.assignment,
         contract=state.drafted.contract,
         data=calldata(approval_of(state), state.signed.signature),
         deadline=state.drafted.deadline,
@@ -232,5 +244,5 @@ def _refused(state: RequestState) -> Owed | None:
                     detail=refusal.detail,
                 )
             )
-        case RelayRefusal.ALREADY_PROCESSED:
+        case RelayRefusal.ALREADY_PROCESSED | RelayRefusal.WALLET_UNFIT:
             return None

@@ -6,7 +6,7 @@ forwarded twice is the same fact twice.
 
 from __future__ import annotations
 
-from orchestrator.core.lifecycle import mint_key, redeem_key
+from orchestrator.core.keys import mint_key, redeem_key
 from orchestrator.core.policy import normalised_amount, normalised_user
 from schemas.base import Record, RequestType
 from schemas.evm import ContractEvent, EventName, EventRetracted
@@ -16,6 +16,7 @@ from schemas.lanes import (
     TransactionBroadcast,
     TransactionIncluded,
     TransactionOrphaned,
+    relay_parts,
 )
 from schemas.requests import (
     EvidenceReported,
@@ -54,10 +55,11 @@ def reported(record: Record) -> RequestFact | None:
         case TransactionBroadcast() | TransactionIncluded() | TransactionOrphaned() as step:
             return _of_lane(step) if step.relay is not None else None
         case RelayRefused() as refused:
-            request_key, attempt = _request_of(refused.relay)
+            request_key, attempt, assignment = relay_parts(refused.relay)
             return RefusalReported(
                 request_key=request_key,
                 attempt=attempt,
+                assignment=assignment,
                 reason=refused.reason,
                 detail=refused.detail,
                 block_number=refused.block_number,
@@ -96,13 +98,8 @@ def _of_event(event: ContractEvent, origin: str) -> RequestFact:
     )
 
 
-def _request_of(relay: str) -> tuple[str, int]:
-    request_key, _, attempt = relay.rpartition(":")
-    return request_key, int(attempt)
-
-
 def _of_lane(step: TransactionBroadcast | TransactionIncluded | TransactionOrphaned) -> RequestFact:
-    request_key, attempt = _request_of(step.relay or "")
+    request_key, attempt, _ = relay_parts(step.relay or "")
     match step:
         case TransactionBroadcast():
             return SubmissionReported(

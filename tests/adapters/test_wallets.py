@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from dataclasses import replace
 
 import pytest
 from eth_account import Account
@@ -47,6 +48,26 @@ def test_equals_eth_account(transaction: UnsignedTransaction) -> None:
         KEY,
     )
     ours = LocalWallet(KEY).sign(transaction)
+    assert ours.raw == "0x" + bytes(theirs.raw_transaction).hex()
+    assert ours.tx_hash == "0x" + bytes(theirs.hash).hex()
+    assert Account.recover_transaction(ours.raw) == LocalWallet(KEY).address
+
+
+@given(transactions)
+def test_a_legacy_one_equals_eth_accounts_too(transaction: UnsignedTransaction) -> None:
+    theirs = Account.sign_transaction(
+        {
+            "chainId": transaction.chain_id,
+            "nonce": transaction.nonce,
+            "to": transaction.to,
+            "value": 0,
+            "data": transaction.data,
+            "gas": transaction.gas_limit,
+            "gasPrice": transaction.max_fee_per_gas_wei,
+        },
+        KEY,
+    )
+    ours = LocalWallet(KEY).sign(replace(transaction, legacy=True))
     assert ours.raw == "0x" + bytes(theirs.raw_transaction).hex()
     assert ours.tx_hash == "0x" + bytes(theirs.hash).hex()
     assert Account.recover_transaction(ours.raw) == LocalWallet(KEY).address

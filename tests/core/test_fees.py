@@ -7,7 +7,16 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.core.fees import Fees, bumped, quote, with_margin
+from orchestrator.core.fees import (
+    BUMPS_IN_RESERVE,
+    Fees,
+    below_cap,
+    bumped,
+    first_quote,
+    quote,
+    replacement,
+    with_margin,
+)
 
 WEI = st.integers(0, 2**96)
 
@@ -32,11 +41,39 @@ def test_a_replacement_pays_a_tenth_more_on_both_and_a_single_wei_less_would_not
             fresh.max_priority_fee_per_gas_wei,
         ),
     ):
-        least = Fraction(old) * Fraction(11, 10)
+        least = max(Fraction(old) * Fraction(11, 10), Fraction(old + 1))
         assert now >= least
         assert now >= asked
         assert now == asked or now - 1 < least
     assert new.max_priority_fee_per_gas_wei <= new.max_fee_per_gas_wei
+
+
+@given(WEI, WEI, st.integers(1, 2**96))
+def test_a_first_quote_leaves_room_for_ten_replacements(base_fee, priority, cap):
+    fees = first_quote(base_fee, priority, cap)
+    for _ in range(BUMPS_IN_RESERVE):
+        if fees.max_fee_per_gas_wei < 20:
+            return  # a few wei: rounding up takes more than a tenth
+        fees = bumped(fees, Fees(0, 0))
+        assert fees.max_fee_per_gas_wei <= cap
+
+
+@given(WEI, WEI, st.integers(1000, 2**96))
+def test_a_market_that_jumps_leaves_one_more_replacement(base_fee, priority, cap):
+    first = first_quote(1, 1, cap)
+    second = replacement(first, base_fee, priority, cap)
+    assert second is not None
+    assert second.max_fee_per_gas_wei <= max(
+        below_cap(cap, 1), bumped(first, Fees(0, 0)).max_fee_per_gas_wei
+    )
+    assert replacement(second, None, 0, cap) is not None
+    assert replacement(Fees(cap, 1), base_fee, priority, cap) is None
+
+
+def test_without_a_base_fee_both_fees_are_the_gas_price():
+    assert quote(None, 7, 100) == Fees(7, 7)
+    assert replacement(Fees(10, 10), None, 3, 100) == Fees(11, 11)
+    assert replacement(Fees(10, 10), None, 30, 100) == Fees(30, 30)
 
 
 def test_numbers_by_hand():

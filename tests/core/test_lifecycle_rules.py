@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.core.lifecycle import Stage, Verdict, evolve, mint_key, redeem_key
+from orchestrator.core.keys import mint_key, redeem_key
+from orchestrator.core.lifecycle import Stage, Verdict, evolve
 from schemas.requests import FailureReason
 from tests.core.facts import (
     ORIGIN,

@@ -8,20 +8,24 @@ import pytest
 import pytest_asyncio
 
 from orchestrator.dev.stack import EmbeddedStack
+from tests.containers import container_environment, embedded_parts
 from tests.e2e.harness import World
 
 
 @pytest_asyncio.fixture(scope="session")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedStack]:
-    async with EmbeddedStack(tmp_path_factory.mktemp("e2e"), block_time=1.0) as running:
+    folder = tmp_path_factory.mktemp("e2e")
+    async with EmbeddedStack(folder, block_time=1.0, parts=embedded_parts()) as running:
         yield running
 
 
 @pytest_asyncio.fixture(scope="session")
 async def _world(stack: EmbeddedStack) -> AsyncIterator[World]:
-    world = World(stack)
-    yield world
-    await world.service.stop()
+    """Kafka and PostgreSQL come from containers instead where that is asked for."""
+    async with container_environment() as values:
+        world = World(stack, **values)
+        yield world
+        await world.service.stop()
 
 
 @pytest_asyncio.fixture

@@ -93,7 +93,7 @@ class World:
         ]
 
     async def messages(self, topic: Topic) -> list[Any]:
-        reader = KafkaLog(self.stack.kafka.bootstrap_servers, "tests")
+        reader = KafkaLog(self.environment["KAFKA_BOOTSTRAP_SERVERS"], "tests")
         starts = dict.fromkeys(range(topic.partitions), 0)
         return [m async for _, batch in reader.replay(topic, starts) for m in batch]
 

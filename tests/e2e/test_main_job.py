@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from eth_keys.main import KeyAPI
+from eth_utils.address import to_checksum_address
+from web3 import AsyncHTTPProvider, AsyncWeb3
 
 from orchestrator.core.signatures import CURVE_ORDER
+from orchestrator.dev.compile_contract import load_artifact
 from schemas.kuro import MintOk
 from schemas.requests import ApprovalSigned
 from schemas.topics import DEAD_LETTERS, KURO_EVENTS, REQUESTS
@@ -158,3 +161,21 @@ async def test_kill_9_in_the_middle_of_a_burst_loses_nothing_and_doubles_nothing
         await world.service.start()
     await world.ended(keys)
     await world.minted_once(chain_id, keys)
+
+
+async def test_an_independent_library_reads_the_same_from_the_chain(world: World) -> None:
+    """web3.py decodes the contract's events and balances by the compiled interface, not by ours."""
+    chain = world.stack.chains[5922]
+    [key] = await world.mint(chain_id=5922, amount=str(3 * TOKEN))
+    [item] = await world.ended([key])
+    provider = AsyncHTTPProvider(chain.rpc_url)
+    node = AsyncWeb3(provider)
+    contract = node.eth.contract(
+        address=to_checksum_address(chain.contract_address), abi=load_artifact()["abi"]
+    )
+    receipt = await node.eth.get_transaction_receipt(item["txHash"])
+    [event] = contract.events.Minted().process_receipt(receipt)
+    expected = {"requestId": key, "to": world.stack.holders.address, "amount": 3 * TOKEN}
+    assert dict(event["args"]) == expected
+    assert await contract.functions.isProcessed(key).call() is True
+    await provider.disconnect()

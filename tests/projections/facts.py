@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from zlib import crc32
 
-from orchestrator.core.lifecycle import mint_key, redeem_key
+from orchestrator.core.keys import mint_key, redeem_key
 from projections.fold import RawRecord
 from schemas.base import Fact, Record, RequestType, encode_value, instant
 from schemas.evm import BlocksFollowed, EventName

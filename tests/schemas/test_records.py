@@ -40,6 +40,8 @@ FIELDS = {
     "request_id": ids,
     "timestamp_ms": st.integers(-INT64_MAX, INT64_MAX),
     "attempt": st.integers(1, 100),
+    "assignment": st.integers(1, 100),
+    "number": st.integers(1, 100),
     "chain_id": st.integers(1, INT64_MAX),
 }
 AMOUNTS = {"amount", "approval_nonce", "max_fee_per_gas_wei", "max_priority_fee_per_gas_wei"}
@@ -63,7 +65,11 @@ def values(name, field, model):
         return st.integers(0, INT64_MAX)
     if isinstance(annotation, type) and issubclass(annotation, str) and annotation is not str:
         return st.sampled_from(list(annotation))
-    if name == "replaces":
+    if name in ("fork_block", "final_timestamp") or (
+        name == "block_number" and not field.is_required()
+    ):
+        return st.none() | st.integers(0, INT64_MAX)
+    if name in ("replaces", "fork_hash"):
         return st.none() | by_pattern[r"^0x[0-9a-f]{64}$"]
     if annotation is str:
         return st.text("abc:-", min_size=1, max_size=20) if field.is_required() else TEXTS

@@ -40,6 +40,8 @@ def written(value: object) -> str:
     """A default as one writes it into the environment."""
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, tuple):
         return ",".join(str(part) for part in value)
     if isinstance(value, float) and value.is_integer():

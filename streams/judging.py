@@ -1,0 +1,128 @@
+"""Judging: why a call cannot be relayed, or need not be, each time with its proof."""
+
+from __future__ import annotations
+
+import structlog
+
+from orchestrator.core.chain import ChainView, Head
+from orchestrator.core.contract import is_processed_calldata
+from orchestrator.core.lanes import Failure, LaneState
+from orchestrator.errors import RpcError, RpcProblem
+from orchestrator.ports import Call, ChainNode
+from schemas.lanes import LaneFact, RelayRefusal, RelayRefused, RelayRequested, RelayResumed
+
+log = structlog.get_logger(__name__)
+
+RESUMED_AT_MOST = 3
+"""So often a call that ran out of gas is relayed again; each time costs its gas."""
+
+
+class Judging:
+    """Judges for one wallet. Keeps nothing."""
+
+    def __init__(self, wallet: str, node: ChainNode) -> None:
+        self._wallet = wallet
+        self._node = node
+
+    async def refused_call(
+        self, item: RelayRequested, error: RpcError, view: ChainView
+    ) -> RelayRefused | None:
+        """Why a simulated call failed. Past its deadline, only a final block may say so: until then
+        the work waits. Trouble with the node or the wallet is no judgement on the request."""
+        if error.problem is not RpcProblem.REVERTED:
+            log.warning("call not judged yet", relay=item.relay, reason=str(error))
+            return None
+        if view.head.timestamp < item.deadline and not await self._reverts_at(item, view.head):
+            return None
+        return await self._refusal(item, view, error.detail)
+
+    async def _reverts_at(self, item: RelayRequested, block: Head) -> bool:
+        """True when the call fails on this very block as well. The estimate saw the pending one,
+        which may stand beyond the deadline, or hold what a reorganisation takes back."""
+        try:
+            await self._node.call(Call(self._wallet, item.contract, item.data), block.number)
+        except RpcError as error:
+            if error.problem is RpcProblem.REVERTED:
+                return True
+            raise
+        return False
+
+    async def settle(self, state: LaneState, view: ChainView) -> list[LaneFact]:
+        """What becomes of work that was mined as a failure, final, and of waiting work whose
+        deadline has passed in a final block."""
+        facts: list[LaneFact] = []
+        for failure in state.reverted.values():
+            judged = await self._failed(state, failure, view)
+            facts += [judged] if judged else []
+        for item in state.waiting.values():
+            if view.final.timestamp > item.deadline:
+                refusal = await self._refusal(item, view, "the deadline has passed")
+                facts += [refusal] if refusal else []
+        return facts
+
+    async def _failed(self, state: LaneState, failure: Failure, view: ChainView) -> LaneFact | None:
+        """A refusal with the reason; or, when only gas was missing, the work anew: its nonce is
+        spent at final depth on a failure and the contract says that it is unprocessed."""
+        item, final = failure.request, failure.final
+        detail = await self._revert_reason(item, final.block_number)
+        if detail is None:
+            tries = state.resumed.get(item.relay, 0)
+            if failure.starved and tries < RESUMED_AT_MOST and not await self.is_processed(item):
+                return RelayResumed(
+                    chain_id=item.chain_id,
+                    wallet=item.wallet,
+                    relay=item.relay,
+                    tx_hash=final.tx_hash,
+                    block_number=view.final.number,
+                )
+            detail = "mined as a failure; the same call succeeds on the block before it"
+            detail += f"; it ran out of gas {tries + 1} times" if failure.starved else ""
+        return await self._refusal(item, view, detail)
+
+    async def _revert_reason(self, item: RelayRequested, block_number: int) -> str | None:
+        """Simulated on the state before the block that holds the failure; None for a success."""
+        try:
+            await self._node.call(
+                Call(self._wallet, item.contract, item.data), max(0, block_number - 1)
+            )
+        except RpcError as error:
+            if error.problem is RpcProblem.REVERTED:
+                return error.detail
+            raise
+        return None
+
+    async def _refusal(
+        self, item: RelayRequested, view: ChainView, detail: str
+    ) -> RelayRefused | None:
+        if await self.is_processed(item):
+            reason = RelayRefusal.ALREADY_PROCESSED
+        elif view.final.timestamp > item.deadline:
+            if await self.is_processed(item, view.final.number):
+                return None
+            reason = RelayRefusal.EXPIRED
+        elif view.head.timestamp >= item.deadline:
+            return None
+        else:
+            reason = RelayRefusal.REVERTED
+        return refused(item, reason, detail, view)
+
+    async def is_processed(self, item: RelayRequested, block: int | None = None) -> bool:
+        answer = await self._node.call(
+            Call(self._wallet, item.contract, is_processed_calldata(item.request_id)), block
+        )
+        return int(answer, 16) != 0
+
+
+def refused(
+    item: RelayRequested, reason: RelayRefusal, detail: str, view: ChainView | None
+) -> RelayRefused:
+    """The fact; without a view (a lane that has not seen its chain yet) the block is 0."""
+    return RelayRefused(
+        chain_id=item.chain_id,
+        wallet=item.wallet,
+        relay=item.relay,
+        reason=reason,
+        detail=detail,
+        block_number=view.final.number if view else 0,
+        block_timestamp=view.final.timestamp if view else 0,
+    )
