@@ -29,6 +29,14 @@ test: $(READY) ## Check style and types, then run all tests on the embedded stac
 	$(BIN)/mypy
 	$(BIN)/python -m pytest $(ARGS)
 
+SEEDS ?= 1000
+
+simulate: $(READY) ## Whole clusters from seeds, with faults and kills; SEEDS=100000, STORY=17 tells one
+	$(BIN)/python -m tests.simulation $(if $(STORY),--story $(STORY),--seeds $(SEEDS))
+
+vectors: $(READY) ## Make the EIP-712 vectors anew with an independent library and compare
+	$(BIN)/python -m tests.vectors.make --check
+
 format: $(READY) ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -47,4 +55,4 @@ lock: $(READY) ## Resolve the dependencies anew and pin them by hash
 clean: ## Remove the virtual environment and caches of tools
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup demo test format stack contracts lock clean
+.PHONY: help setup demo test simulate vectors format stack contracts lock clean

@@ -1,0 +1,145 @@
+"""`python -m tests.simulation --seeds 1000 [--start N] [--jobs 2] [--story SEED]`"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from tests.simulation.running import simulate
+
+console = Console()
+CHUNK = 10
+STORY_LINES = 80
+
+
+@dataclass(frozen=True)
+class Result:
+    """What crosses between processes."""
+
+    seed: int
+    violations: tuple[str, ...]
+    counts: dict[str, int]
+    seconds: float
+    steps: int
+    requests: int
+
+
+def run_chunk(seeds: range) -> list[Result]:
+    results = []
+    for seed in seeds:
+        found = simulate(seed)
+        results.append(
+            Result(
+                seed,
+                tuple(found.violations),
+                found.counts,
+                found.seconds,
+                found.steps,
+                found.requests,
+            )
+        )
+    return results
+
+
+def _prepare() -> None:
+    gc.collect()
+    gc.freeze()
+
+
+def results_of(seeds: range, jobs: int) -> Iterator[list[Result]]:
+    chunks = [seeds[at : at + CHUNK] for at in range(0, len(seeds), CHUNK)]
+    if jobs == 1:
+        _prepare()
+        yield from map(run_chunk, chunks)
+        return
+    with ProcessPoolExecutor(jobs, initializer=_prepare) as pool:
+        yield from pool.map(run_chunk, chunks)
+
+
+@contextmanager
+def progress_of(total: int) -> Iterator[Progress]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        yield progress
+
+
+def tell_story(seed: int, most: int | None = None) -> bool:
+    """Print what happened; True when nothing was violated."""
+    outcome = simulate(seed)
+    lines = list(outcome.story.lines)
+    for line in lines if most is None else lines[-most:]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for violation in outcome.violations:
+        console.print(f"seed {seed}: {violation}", markup=False, style="bold red")
+    console.print(f"seed {seed}: story {outcome.digest}", markup=False)
+    return not outcome.violations
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation")
+    parser.add_argument("--seeds", type=int, default=1000, help="how many")
+    parser.add_argument("--start", type=int, default=0, help="the first one")
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
+    parser.add_argument("--story", type=int, metavar="SEED", help="tell one seed's whole story")
+    parser.add_argument("--keep-going", action="store_true", help="count failing seeds, tell none")
+    chosen = parser.parse_args(arguments)
+    if chosen.story is not None:
+        return 0 if tell_story(chosen.story) else 1
+    seeds = range(chosen.start, chosen.start + chosen.seeds)
+    begun = time.monotonic()
+    failed: list[Result] = []
+    totals: Counter[str] = Counter()
+    with progress_of(len(seeds)) as progress:
+        task = progress.add_task("simulating", total=len(seeds))
+        for results in results_of(seeds, chosen.jobs):
+            for result in results:
+                totals.update(result.counts)
+                totals.update(
+                    {
+                        "seeds": 1,
+                        "requests": result.requests,
+                        "steps": result.steps,
+                        "simulated hours": 0,
+                        "simulated seconds": int(result.seconds),
+                    }
+                )
+                if result.violations:
+                    failed.append(result)
+            progress.advance(task, len(results))
+    totals["simulated hours"] = totals.pop("simulated seconds") // 3600
+    _summary(totals, failed, time.monotonic() - begun)
+    if failed and not chosen.keep_going:
+        tell_story(failed[0].seed, STORY_LINES)
+    return 1 if failed else 0
+
+
+def _summary(totals: Counter[str], failed: list[Result], seconds: float) -> None:
+    table = Table("what", "count")
+    for name, count in totals.most_common():
+        table.add_row(name, f"{count:,}")
+    table.add_row("seeds a second", f"{totals['seeds'] / seconds:.1f}")
+    table.add_row("failing seeds", f"{len(failed):,}")
+    console.print(table)
+    for result in failed[:20]:
+        told = f"seed {result.seed}: {result.violations[0][:300]}"
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

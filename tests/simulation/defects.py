@@ -1,0 +1,105 @@
+"""Planted defects: what the simulation must catch. Each puts one wrong part into the agents."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.ports import Message, OwnedLog
+from schemas.lanes import LaneFact, TransactionPrepared
+from streams.deciding import Decider
+from streams.lane_owner import LaneOwner
+from streams.signing import SigningDesk
+from tests.simulation.worker import Agents
+
+
+class SkipsWhatItHasSeen(Decider):
+    """Its table of what was seen outlives the process, and is written before the output is."""
+
+    memory: dict[str, Any]
+
+    async def forward(self, messages: Sequence[Message]) -> None:
+        seen = self.memory.setdefault("seen", set())
+        fresh = []
+        for message in messages:
+            mark = fact_id(message)
+            if mark not in seen:
+                seen.add(mark)
+                fresh.append(message)
+        await super().forward(fresh)
+
+
+def fact_id(message: Message) -> str:
+    found = re.search(rb'"id":"([^"]*)"', message.value or b"")
+    return found[1].decode() if found else f"{message.topic}/{message.partition}/{message.offset}"
+
+
+class ActsOnArrivalsOnly(SigningDesk):
+    """Signs for what has just arrived; what was there before it came owes it nothing."""
+
+    async def own(self, partitions: set[int]) -> None:
+        await super().own(partitions)
+        self._book.touched.clear()
+
+
+class BroadcastsFirst(LaneOwner):
+    """Sends the signed bytes, then appends them."""
+
+    async def _append(self, owned: OwnedLog, facts: Sequence[LaneFact]) -> None:
+        raws = [fact.raw for fact in facts if isinstance(fact, TransactionPrepared)]
+        if raws:
+            await self._node.send_raw(raws)
+        await super()._append(owned, facts)
+
+
+class CountsNoncesItself(LaneOwner):
+    """Takes the chain's count for the next nonce when it starts, and counts on from there."""
+
+    async def _open(self, owned: OwnedLog) -> None:
+        await super()._open(owned)
+        self._state.next_nonce = await self._node.transaction_count(self._state.wallet)
+
+
+@dataclass(frozen=True)
+class Defect:
+    agents: Callable[[], Agents]
+    caught_by: tuple[str, ...]
+    """How the story ends, one of these."""
+    within_seeds: int
+    start: int = 0
+    """The first seed: chosen so that the test is quick."""
+
+
+DEFECTS = {
+    "skip on seen": Defect(
+        lambda: Agents(decider=SkipsWhatItHasSeen), ("never came to an end",), 100, start=200
+    ),
+    "broadcast before append": Defect(
+        lambda: Agents(lane_owner=BroadcastsFirst), ("bytes at a node that are not on the log",), 3
+    ),
+    "no fence": Defect(
+        lambda: Agents(fencing=False),
+        ("one nonce, two requests", "the lane's fold says", "one request, two nonces", "bytes at"),
+        100,
+    ),
+    "edge trigger": Defect(lambda: Agents(desk=ActsOnArrivalsOnly), ("never came to an end",), 50),
+    "counter nonce": Defect(
+        lambda: Agents(lane_owner=CountsNoncesItself),
+        ("one nonce, two requests", "the lane's fold says", "never came to an end", "an agent"),
+        50,
+    ),
+}
+
+
+def first_caught(defect: Defect, start: int | None = None) -> tuple[int, str] | None:
+    """The number of seeds it took, and the violation; None when it was not caught."""
+    from tests.simulation.running import simulate
+
+    first = defect.start if start is None else start
+    for count in range(defect.within_seeds):
+        outcome = simulate(first + count, defect.agents())
+        if outcome.violations:
+            return count + 1, outcome.violations[0]
+    return None

@@ -1,0 +1,245 @@
+"""What must hold. The oracle sees every record when it becomes visible, every question to KMS and
+every byte that reaches a node, and it knows the truth of the chains."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from orchestrator.core.contract import decode_event
+from orchestrator.core.lanes import LaneState
+from orchestrator.core.lanes import evolve as evolve_lane
+from orchestrator.core.lifecycle import (
+    RequestState,
+    Stage,
+    Verdict,
+    evolve,
+)
+from schemas.base import Position, Record, RequestType, UnreadableRecord
+from schemas.dead_letters import DeadLetter, DeadLetterReason
+from schemas.evm import EventName
+from schemas.kuro import MintOk
+from schemas.lanes import LaneFact, NonceTaken, TransactionFinal, TransactionPrepared
+from schemas.requests import ApprovalDrafted, RequestCompleted, RequestFact
+from schemas.topics import LANES, TOPICS
+from tests.simulation.broker import Entry
+from tests.simulation.chain import Block, Chain
+from tests.simulation.story import Story
+
+ENDED = frozenset({Stage.COMPLETED, Stage.REJECTED, Stage.FAILED})
+
+
+class Oracle:
+    def __init__(self, story: Story, chains: Mapping[int, Chain]) -> None:
+        self._story = story
+        self._chains = chains
+        self.requests: dict[str, RequestState] = {}
+        self.lanes: dict[str, LaneState] = {}
+        self.letters: list[DeadLetter] = []
+        self.allowed: dict[str, list[MintOk]] = defaultdict(list)
+        self.planted: set[str] = set()
+        """Base64 of bytes, and ids, that may stand among the dead letters."""
+        self.deep: set[int] = set()
+        """Chains that were reorganised deeper than the depth: nothing was final there."""
+        self.records = 0
+        self.attempts = 0
+        self._digests: set[str] = set()
+        self._raws: set[str] = set()
+        self._seats: dict[tuple[str, int], set[str]] = defaultdict(set)
+        self._versions: dict[str, list[tuple[str, int, str]]] = defaultdict(list)
+        self._taken: set[tuple[str, int]] = set()
+
+    # What the log shows
+
+    def witness(self, entry: Entry) -> None:
+        self.records += 1
+        position = Position(entry.topic, entry.partition, entry.offset)
+        try:
+            record = TOPICS[entry.topic].decode(entry.value, position)
+        except UnreadableRecord as error:
+            self._story.tell("unreadable record", where=position, why=str(error)[:60])
+            return
+        fact = record.fact
+        self._story.tell(f"on the log: {fact.kind}", id=fact.id, where=position)
+        match fact:
+            case RequestFact():
+                self._request(record, fact)
+            case LaneFact():
+                self._lane(fact)
+            case MintOk():
+                self.allowed[fact.request_id].append(fact)
+            case DeadLetter():
+                self.letters.append(fact)
+
+    def recorded(self, entry: Entry) -> None:
+        """A transaction was committed, even if readers cannot see it yet."""
+        if entry.topic == LANES.name and b"TransactionPrepared" in (entry.value or b""):
+            fact = LANES.decode(entry.value).fact
+            if isinstance(fact, TransactionPrepared):
+                self._raws.add(fact.raw)
+
+    def _request(self, record: Record, fact: RequestFact) -> None:
+        before = self.requests.get(fact.request_key)
+        state, verdict = evolve(before, record)
+        if verdict is not Verdict.APPLIED or state is None:
+            if verdict is not Verdict.REPEATED:
+                self._story.tell(f"refused by the fold: {verdict}", id=fact.id)
+            return
+        self.requests[fact.request_key] = state
+        if isinstance(fact, ApprovalDrafted):
+            self.attempts = max(self.attempts, fact.attempt)
+            self._digests.add(fact.digest)
+            if before is not None and before.drafted is not None:
+                self._only_one_lives(before, fact)
+        elif isinstance(fact, RequestCompleted) and state.evidence is not None:
+            evidence = state.evidence
+            chain = self._chains[evidence.chain_id]
+            if not self._is_final(chain, evidence.block_number, evidence.block_hash):
+                self._violated("completed without a final event", fact=fact.id)
+
+    def _only_one_lives(self, before: RequestState, fact: ApprovalDrafted) -> None:
+        """A draft after another one: the same digest, or the old one can execute no more."""
+        old, received = before.drafted, before.received
+        assert old is not None and received is not None
+        if old.digest == fact.digest:
+            return
+        final = self._chains[received.chain_id].final
+        if final.head.timestamp <= old.deadline:
+            self._violated("two live approvals", id=fact.id, deadline=old.deadline)
+        if received.request_id in final.state.processed:
+            self._violated("a new approval for what is done", id=fact.id)
+
+    def _lane(self, fact: LaneFact) -> None:
+        state = self.lanes.setdefault(fact.key, LaneState(fact.chain_id, fact.wallet))
+        verdict = evolve_lane(state, fact)
+        if verdict in (Verdict.CONFLICT, Verdict.OUT_OF_ORDER):
+            self._violated(f"the lane's fold says {verdict}", id=fact.id)
+        chain = self._chains[fact.chain_id]
+        match fact:
+            case TransactionPrepared():
+                self._prepared(chain, fact)
+            case NonceTaken():
+                self._taken.add((fact.key, fact.nonce))
+                self._spent_by_others(chain, fact)
+            case TransactionFinal() if not self._is_final(
+                chain, fact.block_number, fact.block_hash
+            ):
+                self._violated("final on the log, not on the chain", id=fact.id)
+
+    def _prepared(self, chain: Chain, fact: TransactionPrepared) -> None:
+        seat = (fact.key, fact.nonce)
+        if fact.relay is None:
+            return
+        others = self._seats[seat] - {fact.relay}
+        if others and seat not in self._taken:
+            self._violated("one nonce, two requests", seat=seat, relays=[*others, fact.relay])
+        self._seats[seat].add(fact.relay)
+        for key, nonce, tx_hash in self._versions[fact.relay]:
+            if (key, nonce) == seat or chain.chain_id in self.deep:
+                continue
+            spent = chain.final.state.nonces.get(key.partition(":")[2], 0) > nonce
+            if not spent or chain.holds(tx_hash) is not None:
+                self._violated("one request, two nonces without proof", id=fact.id, first=nonce)
+        self._versions[fact.relay].append((fact.key, fact.nonce, fact.tx_hash))
+
+    def _spent_by_others(self, chain: Chain, fact: NonceTaken) -> None:
+        if fact.relay is None or chain.chain_id in self.deep:
+            return
+        mine = [v for v in self._versions[fact.relay] if v[:2] == (fact.key, fact.nonce)]
+        if any(chain.holds(tx_hash) is not None for _, _, tx_hash in mine):
+            self._violated("our own transaction counts as another's", id=fact.id)
+
+    def _is_final(self, chain: Chain, number: int, block_hash: str) -> bool:
+        if chain.chain_id in self.deep:
+            return True
+        if number > chain.final.head.number:
+            return False
+        return chain.blocks[number].head.hash == block_hash
+
+    # What leaves the service
+
+    def on_bytes(self, raw: str) -> None:
+        if raw not in self._raws:
+            self._violated("bytes at a node that are not on the log", raw=raw)
+
+    def on_ask(self, digest: str) -> None:
+        if digest not in self._digests:
+            self._violated("KMS asked for a digest that is not on the log", digest=digest)
+
+    def on_block(self, chain: Chain, block: Block) -> None:
+        """Everything minted rests on a fact with the same recipient and amount."""
+        for log in block.logs:
+            event = decode_event(list(log.topics), log.data)
+            if event is None or event.event is not EventName.MINTED:
+                continue
+            facts = self.allowed.get(event.request_id, [])
+            told = {(fact.chain_id, fact.user.lower(), fact.amount) for fact in facts}
+            if (chain.chain_id, event.account.lower(), str(event.amount)) not in told:
+                self._violated("minted without its fact", request=event.request_id)
+
+    # What must hold at the end
+
+    def owed(self, minted: Iterable[str]) -> list[str]:
+        """What has not come to an end: requests, then lanes."""
+        keys = list(minted)
+        for chain in self._chains.values():
+            keys += [f"redeem:{chain.chain_id}:{name}" for name in chain.final.state.locked]
+        found = [(key, self.requests.get(key)) for key in keys]
+        waiting = [
+            f"{key} {state.stage if state else 'unknown'}"
+            for key, state in found
+            if state is None or state.stage not in ENDED
+        ]
+        waiting += [
+            f"lane {lane.key} slots={sorted(lane.slots)} waiting={list(lane.waiting)}"
+            for lane in self.lanes.values()
+            if lane.slots or lane.waiting or lane.reverted
+        ]
+        return waiting
+
+    def at_the_end(self, rejected: set[str]) -> None:
+        for key, state in self.requests.items():
+            wanted = Stage.REJECTED if key in rejected else Stage.COMPLETED
+            if state.stage is not wanted:
+                self._violated("ended otherwise", request=key, stage=state.stage, why=state.ending)
+        for chain in self._chains.values():
+            self._supply(chain)
+        for letter in self.letters:
+            if letter.raw_base64 not in self.planted and not self._is_planted(letter):
+                self._violated("a dead letter", why=letter.detail, reason=letter.reason)
+
+    def _is_planted(self, letter: DeadLetter) -> bool:
+        conflict = letter.reason is DeadLetterReason.CONFLICT
+        return conflict and any(f" {name}:received:" in letter.detail for name in self.planted)
+
+    def _supply(self, chain: Chain) -> None:
+        minted: dict[str, int] = defaultdict(int)
+        for block in chain.blocks:
+            for log in block.logs:
+                event = decode_event(list(log.topics), log.data)
+                if event is not None and event.event is EventName.MINTED:
+                    minted[event.request_id] += 1
+        twice = [name for name, count in minted.items() if count > 1]
+        if twice:
+            self._violated("minted twice", requests=twice)
+        told = 0
+        for state in self.requests.values():
+            received = state.received
+            if received is None or received.chain_id != chain.chain_id:
+                continue
+            if state.stage is Stage.COMPLETED:
+                sign = 1 if received.type is RequestType.MINT else -1
+                told += sign * int(received.amount)
+        if told != chain.blocks[-1].state.supply:
+            self._violated(
+                "supply and facts differ", facts=told, chain=chain.blocks[-1].state.supply
+            )
+
+    def compare(self, who: str, states: Iterable[RequestState]) -> None:
+        """A running book holds what a replay from zero gives."""
+        for state in states:
+            if state != self.requests.get(state.key):
+                self._violated("a book differs from the log", who=who, request=state.key)
+
+    def _violated(self, what: str, **details: object) -> None:
+        self._story.violated(what, **details)

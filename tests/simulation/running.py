@@ -1,0 +1,141 @@
+"""One seed, from its beginning to its verdict."""
+
+from __future__ import annotations
+
+import gc
+import random
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from random import Random
+
+from tests.simulation.building import build
+from tests.simulation.faults import Faults
+from tests.simulation.load import Load
+from tests.simulation.scenario import Scenario
+from tests.simulation.story import Story, agents_tell
+from tests.simulation.worker import Agents, World
+
+LONGEST_SETTLING_SECONDS = 1500.0
+READING_ON_SECONDS = 20.0
+"""What the books may need to read what came last."""
+LOUD = {
+    "fact refused by the lane",
+    "lane owner died",
+    "refusing to sign",
+    "work for a wallet that is not configured here; it waits on the log",
+}
+"""Errors that no fault excuses."""
+
+
+@dataclass
+class Outcome:
+    seed: int
+    violations: list[str]
+    digest: str
+    counts: dict[str, int]
+    seconds: float
+    steps: int
+    requests: int
+    story: Story = field(repr=False)
+
+
+class Run:
+    def __init__(self, seed: int, agents: Agents) -> None:
+        self.seed = seed
+        self.scenario = Scenario.of(seed)
+        self.rng = Random(seed)
+        self.world: World = build(self.scenario, self.rng, agents)
+        self.load = Load(self.world, self.scenario, self.rng)
+        self.faults = Faults(self.world, self.scenario, self.rng)
+        self._over = False
+
+    def run(self) -> Outcome:
+        """Never raises for what the agents do wrong: that is in the outcome."""
+        world, scenario = self.world, self.scenario
+        story = world.story
+        loop = world.loop
+        loop.on_error = lambda text: story.violated("an error in the loop", error=text)
+        random.seed(self.seed)
+        with agents_tell(story, self._alarm), _unheard():
+            loop.world.run(self.faults.start)
+            loop.world.run(self.load.start)
+            loop.in_world(scenario.faults_seconds, self._settle)
+            loop.run(lambda: self._over or bool(story.violations))
+            loop.close()
+        return Outcome(
+            self.seed,
+            list(story.violations),
+            story.digest,
+            dict(story.counts),
+            loop.time(),
+            loop.steps,
+            len(world.oracle.requests),
+            story,
+        )
+
+    def _alarm(self, event: str, details: object) -> None:
+        if event in LOUD and not self.scenario.deep_reorganisation:
+            self.world.story.violated(f"an agent reports: {event}", details=details)
+
+    def _settle(self) -> None:
+        self.world.story.tell("from now on, nothing goes wrong")
+        self.faults.stop()
+        self._ask_again()
+
+    def _ask_again(self) -> None:
+        """Every two seconds: has everything come to its end?"""
+        world = self.world
+        owed = [] if self.scenario.deep_reorganisation else world.oracle.owed(self.load.accepted)
+        late = world.loop.time() > self.scenario.faults_seconds + LONGEST_SETTLING_SECONDS
+        patient = world.loop.time() < self.scenario.faults_seconds + 120
+        if self.scenario.deep_reorganisation and patient:
+            owed = ["nothing: safety is all that is asked for"]
+        if not owed:
+            world.loop.in_world(READING_ON_SECONDS, self._judge)
+        elif late:
+            world.story.violated("never came to an end", owed=owed)
+        else:
+            world.loop.in_world(2.0, self._ask_again)
+
+    def _judge(self) -> None:
+        world = self.world
+        owed = world.oracle.owed(self.load.accepted)
+        if owed and not self.scenario.deep_reorganisation:
+            self._ask_again()
+            return
+        if not self.scenario.deep_reorganisation:
+            world.oracle.at_the_end(self.load.rejected)
+        for worker in self.faults.workers:
+            for book in worker.books:
+                world.oracle.compare(worker.process.name, book.states())
+        self._over = True
+
+
+def simulate(seed: int, agents: Agents | None = None) -> Outcome:
+    """Run one seed. The collector waits until the end: it must not end a killed process's tasks."""
+    gc.disable()
+    try:
+        run = Run(seed, agents or Agents())
+        outcome = run.run()
+        with _unheard():
+            del run
+            gc.collect()
+        return outcome
+    finally:
+        gc.enable()
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """What is still suspended at the end is collected: Python would complain of each."""
+    before = sys.unraisablehook
+    sys.unraisablehook = lambda _: None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        sys.unraisablehook = before

@@ -1,0 +1,95 @@
+"""What a seed decides: the size of the world, its load, and how bad its weather is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+ALL_ROLES = ("decide", "sign", "relay", "ingest")
+LAYOUTS: tuple[tuple[tuple[str, ...], ...], ...] = (
+    (ALL_ROLES, ALL_ROLES),
+    (("decide",), ("decide",), ("sign",), ("relay",), ("relay",), ("ingest",)),
+    (("decide", "sign"), ("decide", "sign"), ("relay", "ingest"), ("relay", "ingest")),
+    (("decide",), ("sign",), ("sign",), ("relay",), ("relay", "ingest"), ("ingest",)),
+    (ALL_ROLES, ("relay",), ("decide",)),
+)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Times in seconds of the simulation, chances as probabilities."""
+
+    layout: tuple[tuple[str, ...], ...]
+    chains: int
+    wallets: int
+    confirmations: int
+    block_seconds: float
+    mints: int
+    redeems: int
+    bad_mints: int
+    conflicts: int
+    garbage: int
+    load_seconds: float
+    faults_seconds: float
+    ttl_seconds: int
+    in_flight_limit: int
+    kills_every: float
+    pauses_every: float
+    zombies: float
+    lost_requests: float
+    lost_answers: float
+    late_arrivals: float
+    reorganisations_every: float
+    drops_every: float
+    node_lags: float
+    nodes_contradict: bool
+    node_outages_every: float
+    kms_outages_every: float
+    kms_throttled: float
+    block_share: float
+    outsiders: int
+    front_runs: float
+    deep_reorganisation: bool
+
+    @classmethod
+    def of(cls, seed: int) -> Scenario:
+        rng = Random(f"scenario {seed}")
+
+        def often(probability: float, low: float, high: float) -> float:
+            """How often something happens, or never."""
+            return rng.uniform(low, high) if rng.random() < probability else 0.0
+
+        faults = rng.uniform(40, 110)
+        return cls(
+            layout=rng.choice(LAYOUTS),
+            chains=rng.choice((1, 1, 2)),
+            wallets=rng.choice((1, 1, 2)),
+            confirmations=rng.choice((2, 3, 4)),
+            block_seconds=rng.choice((1.0, 2.0, 3.0)),
+            mints=rng.randint(5, 14),
+            redeems=rng.choice((0, 1, 2, 4)),
+            bad_mints=rng.choice((0, 0, 1, 2)),
+            conflicts=rng.choice((0, 0, 1)),
+            garbage=rng.choice((0, 0, 1, 2)),
+            load_seconds=rng.uniform(1, faults * 0.8),
+            faults_seconds=faults,
+            ttl_seconds=rng.choice((60, 60, 600, 600, 86_400)),
+            in_flight_limit=rng.choice((2, 8, 512)),
+            kills_every=often(0.75, 4, 25),
+            pauses_every=often(0.5, 8, 30),
+            zombies=often(0.5, 0.1, 0.6),
+            lost_requests=often(0.6, 0.005, 0.06),
+            lost_answers=often(0.6, 0.005, 0.06),
+            late_arrivals=often(0.3, 0.1, 0.5),
+            reorganisations_every=often(0.6, 5, 25),
+            drops_every=often(0.5, 3, 20),
+            node_lags=often(0.5, 0.1, 0.7),
+            nodes_contradict=False,
+            node_outages_every=often(0.25, 20, 40),
+            kms_outages_every=often(0.3, 15, 40),
+            kms_throttled=often(0.4, 0.05, 0.5),
+            block_share=rng.choice((1.0, 0.9, 0.5)),
+            outsiders=rng.choice((0, 0, 0, 0, 1, 2)),
+            front_runs=often(0.15, 0.1, 0.5),
+            deep_reorganisation=rng.random() < 0.03,
+        )

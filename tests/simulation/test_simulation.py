@@ -1,0 +1,90 @@
+"""Hundreds of seeds hold every invariant; one seed tells one story; planted defects are caught."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.simulation.defects import DEFECTS, first_caught
+from tests.simulation.running import simulate
+from tests.simulation.scenario import Scenario
+from tests.tidy.project import ROOT
+
+SEEDS = 200
+CHUNKS = 10
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_every_seed_holds(chunk):
+    for seed in range(chunk * SEEDS // CHUNKS, (chunk + 1) * SEEDS // CHUNKS):
+        outcome = simulate(seed)
+        told = "\n".join(list(outcome.story.lines)[-60:])
+        remedy = f"python -m tests.simulation --story {seed}"
+        assert not outcome.violations, f"{outcome.violations}\n{told}\n{remedy}"
+
+
+def test_one_seed_one_story():
+    for seed in (3, 17, 42):
+        first, second = simulate(seed), simulate(seed)
+        assert first.digest == second.digest
+        assert list(first.story.lines) == list(second.story.lines)
+    assert simulate(3).digest != simulate(4).digest
+
+
+def test_another_process_tells_the_same_story():
+    """Nothing hangs on addresses or on the seed of Python's hashes."""
+    code = "from tests.simulation.running import simulate; print(simulate(5).digest)"
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout.strip()
+        for hash_seed in ("1", "2")
+    }
+    assert told == {simulate(5).digest}
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_a_planted_defect_is_caught(name):
+    defect = DEFECTS[name]
+    caught = first_caught(defect)
+    assert caught is not None, f"not within {defect.within_seeds} seeds"
+    assert caught[1].startswith(defect.caught_by), caught
+
+
+def test_the_seeds_reach_what_they_should():
+    """The scenarios are not all fair weather: each kind of fault is among the first hundred."""
+    scenarios = [Scenario.of(seed) for seed in range(100)]
+    for name in (
+        "kills_every",
+        "pauses_every",
+        "zombies",
+        "lost_requests",
+        "lost_answers",
+        "late_arrivals",
+        "reorganisations_every",
+        "drops_every",
+        "node_lags",
+        "node_outages_every",
+        "kms_outages_every",
+        "outsiders",
+        "front_runs",
+        "conflicts",
+        "garbage",
+        "redeems",
+    ):
+        share = sum(1 for scenario in scenarios if getattr(scenario, name))
+        assert 5 <= share <= 95, (name, share)
+
+
+def test_the_loop_of_the_tests_is_left_alone():
+    simulate(1)
+    assert asyncio.new_event_loop().run_until_complete(asyncio.sleep(0, "well")) == "well"
