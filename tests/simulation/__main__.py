@@ -86,8 +86,9 @@ def tell_story(seed: int, most: int | None = None) -> bool:
     for line in lines if most is None else lines[-most:]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     for violation in outcome.violations:
-        console.print(f"seed {seed}: {violation}", markup=False, style="bold red")
-    console.print(f"seed {seed}: story {outcome.digest}", markup=False)
+        told = f"seed {seed}: {violation}"
+        console.print(told, markup=False, style="bold red", soft_wrap=True)
+    console.print(f"seed {seed}: story {outcome.digest}", markup=False, soft_wrap=True)
     return not outcome.violations
 
 

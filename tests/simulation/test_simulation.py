@@ -14,7 +14,7 @@ from tests.simulation.running import simulate
 from tests.simulation.scenario import Scenario
 from tests.tidy.project import ROOT
 
-SEEDS = 200
+SEEDS = 150
 CHUNKS = 10
 
 
