@@ -7,7 +7,7 @@ Kafka transaction that fences every earlier owner.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -108,10 +108,14 @@ class TransactionPrepared(NonceFact):
 
 
 class TransactionBroadcast(NonceFact):
-    """A node took the transaction, or had it already."""
+    """A node took the transaction, or had it already. `block_number` is the head at that time:
+    since then it is out, also when it goes out again after a reorganisation."""
+
+    circumstances: ClassVar[frozenset[str]] = frozenset({"block_number"})
 
     relay: str | None = None
     tx_hash: Hash
+    block_number: Count | None = None
 
     @property
     def id(self) -> str:

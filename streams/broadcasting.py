@@ -82,5 +82,5 @@ def _taken(
         "tx_hash": transaction.tx_hash,
     }
     if transaction.tx_hash not in slot.broadcast:
-        return TransactionBroadcast(**about)
+        return TransactionBroadcast(**about, block_number=block_number)
     return TransactionResent(**about, block_number=block_number) if fresh else None

@@ -17,6 +17,28 @@ RESUMED_AT_MOST = 3
 """So often a call that ran out of gas is relayed again; each time costs its gas."""
 
 
+async def rewritten(state: LaneState, node: ChainNode, confirmations: int) -> str | None:
+    """Why the newest block that the log saw final is no longer the chain's; None when it is.
+
+    One node alone convicts no chain: it is asked of all. Raises UNAVAILABLE while the other block
+    has not the configured depth itself."""
+    if not state.final_hash or state.halted is not None:
+        return None
+    block = await node.block(state.final_block)
+    if block is None or block.hash == state.final_hash:
+        return None
+    if await node.has_block(state.final_block, state.final_hash):
+        return None
+    head = await node.head()
+    if head.number < state.final_block + confirmations:
+        text = f"block {block.number} is another one than on the log, and too new to judge by"
+        raise RpcError(RpcProblem.UNAVAILABLE, text)
+    return (
+        f"block {state.final_block} is {block.hash}, the log saw {state.final_hash} final: the "
+        "chain was reset or reorganised below the final depth, or these nodes serve another one"
+    )
+
+
 class Judging:
     """Judges for one wallet. Keeps nothing."""
 

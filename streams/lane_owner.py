@@ -41,7 +41,7 @@ from schemas.lanes import (
 from schemas.topics import LANES
 from streams.broadcasting import Outcome, weigh
 from streams.fitness import Fitness
-from streams.judging import Judging
+from streams.judging import Judging, rewritten
 from streams.preparing import Preparing
 from streams.retrying import Backoff
 
@@ -167,19 +167,10 @@ class LaneOwner:
         )
 
     async def _compare_history(self, owned: OwnedLog) -> None:
-        """The newest block that the log saw final must still be the chain's."""
-        state = self._state
-        if not state.final_hash or state.halted is not None:
-            return
-        block = await self._node.block(state.final_block)
-        if block is None or block.hash == state.final_hash:
-            return
-        reason = (
-            f"block {state.final_block} is {block.hash}, the log saw {state.final_hash} final: the "
-            "chain was reset or reorganised below the final depth, or these nodes serve another one"
-        )
-        nonce = await self._node.transaction_count(state.wallet)
-        await self._conclude(owned, [halt(state, nonce, reason)])
+        reason = await rewritten(self._state, self._node, self._chain.confirmations)
+        if reason is not None:
+            nonce = await self._node.transaction_count(self._state.wallet)
+            await self._conclude(owned, [halt(self._state, nonce, reason)])
 
     async def _serve(self, owned: OwnedLog) -> None:
         """Passes until something fails that only a new start can mend."""

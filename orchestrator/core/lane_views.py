@@ -178,6 +178,12 @@ def _waits_since(state: LaneState, slot: Slot) -> int:
     return state.final_block
 
 
+def _out_since(slot: Slot) -> int:
+    """The block since which the newest version can have been mined: what a reorganisation orphaned
+    goes out again, and gets its time again before it is replaced."""
+    return max(slot.newest.block_number or 0, slot.out_since)
+
+
 def overdue(state: LaneState, view: ChainView, after_blocks: int) -> list[TransactionPrepared]:
     """What is to be replaced: the transaction of the lowest unmined nonce when it has been out for
     so many blocks as the lowest, and those behind it that are as old: nothing of ours moved in all
@@ -190,7 +196,7 @@ def overdue(state: LaneState, view: ChainView, after_blocks: int) -> list[Transa
     if lowest is None or lowest.inclusion is not None:
         return []
     head, newest = view.head.number, lowest.newest
-    since = max(newest.block_number or 0, _waits_since(state, lowest))
+    since = max(_out_since(lowest), _waits_since(state, lowest))
     if head - since < after_blocks or newest.tx_hash not in lowest.broadcast:
         return []
     found = [newest]
@@ -200,7 +206,7 @@ def overdue(state: LaneState, view: ChainView, after_blocks: int) -> list[Transa
             break
         if slot.nonce <= lowest.nonce or slot.inclusion is not None:
             continue
-        old = head - (version.block_number or 0) >= after_blocks
+        old = head - _out_since(slot) >= after_blocks
         if old and version.tx_hash in slot.broadcast:
             found.append(version)
     return found

@@ -38,12 +38,14 @@ from schemas.lanes import (
 
 @dataclass(slots=True)
 class Slot:
-    """One nonce. `relay` is None for a no-op. `versions` in the order of their preparation."""
+    """One nonce. `relay` is None for a no-op. `versions` in the order of their preparation.
+    `out_since` is the head when a node last took one of them anew."""
 
     nonce: int
     relay: str | None
     versions: list[TransactionPrepared]
     broadcast: set[str] = field(default_factory=set)
+    out_since: int = 0
     inclusion: TransactionIncluded | None = None
 
     @property
@@ -191,6 +193,7 @@ def _progressed(
         if fact.tx_hash in slot.broadcast:
             return Verdict.REPEATED
         slot.broadcast.add(fact.tx_hash)
+        slot.out_since = max(slot.out_since, fact.block_number or 0)
         return Verdict.APPLIED
     held = slot.inclusion
     same = held is not None and (held.tx_hash, held.block_hash) == (fact.tx_hash, fact.block_hash)
