@@ -13,6 +13,7 @@ from schemas.lanes import (
     TransactionBroadcast,
     TransactionFinal,
     TransactionIncluded,
+    TransactionOrphaned,
     TransactionPrepared,
 )
 from tests.core.facts import CHAIN, WALLETS, word
@@ -93,6 +94,19 @@ def test_when_nothing_moves_the_lowest_is_late_and_what_is_as_old():
     assert overdue(state, view(15, 6), 5) == [], (
         "a nonce that is missing below is no matter of fees"
     )
+
+
+def test_what_a_reorganisation_orphaned_gets_its_time_again():
+    preparation, broadcast = prepared(7, 10)
+    included, _ = final(7, 12)
+    about = {**LANE, "nonce": 7, "tx_hash": broadcast.tx_hash}
+    orphaned = TransactionOrphaned(**about, block_hash=included.block_hash)
+    again = TransactionBroadcast(**about, block_number=14)
+    state = lane(preparation, broadcast, included, orphaned)
+    assert overdue(state, view(16, 7), 5) == [], "no node has it"
+    evolve(state, again)
+    assert overdue(state, view(18, 7), 5) == []
+    assert [version.nonce for version in overdue(state, view(19, 7), 5)] == [7]
 
 
 def test_a_long_queue_that_moves_is_not_late():
