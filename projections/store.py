@@ -140,12 +140,25 @@ class Store:
         return shown, cursor_of(shown[-1]) if len(rows) > query.limit else None
 
     async def stages(self) -> list[Row]:
-        """`type`, `stage`, `count`, and `age_seconds` of the oldest; for stages that hold any."""
+        """`type`, `stage`, `count`, and for open stages `age_seconds` of the oldest; stages that
+        hold any. Reads the kept counts and one index entry a stage, never the requests."""
         return await self._all(
-            "SELECT type, stage, count(*) AS count, "
-            "extract(epoch FROM now() - min(created_at))::float8 AS age_seconds "
-            "FROM requests GROUP BY type, stage"
+            "SELECT type, stage, count, CASE WHEN stage <> ALL(%s) THEN (SELECT "
+            "extract(epoch FROM now() - min(created_at))::float8 FROM requests "
+            "WHERE requests.type = held.type AND requests.stage = held.stage) END AS age_seconds "
+            "FROM (SELECT type, stage, sum(count)::int8 AS count FROM request_counts "
+            "GROUP BY type, stage HAVING sum(count) > 0) AS held",
+            [list(TERMINAL)],
         )
+
+    async def counts(self) -> list[Row]:
+        """`type`, `status`, `stage`, `chain_id` (0: none known), `count`, and `amount`, the sum in
+        base units (int). Kept exactly by the writer's own transactions."""
+        rows = await self._all(
+            "SELECT type, status, stage, chain_id, count, amount FROM request_counts "
+            "WHERE count > 0 ORDER BY type, stage, chain_id"
+        )
+        return [{**row, "amount": int(row["amount"])} for row in rows]
 
     async def queues(self) -> dict[str, dict[str, int]]:
         names = {
@@ -156,7 +169,8 @@ class Store:
         }
         counts = {kind: dict.fromkeys(names.values(), 0) for kind in RequestType}
         for row in await self._all(
-            "SELECT type, status, count(*) AS count FROM requests GROUP BY type, status"
+            "SELECT type, status, sum(count)::int8 AS count FROM request_counts "
+            "GROUP BY type, status"
         ):
             counts[RequestType(row["type"])][names[Status(row["status"])]] = row["count"]
         return {kind.lower(): depths for kind, depths in counts.items()}
@@ -207,12 +221,16 @@ class Store:
         )
 
     async def dead_letters(self) -> dict[str, int]:
-        rows = await self._all("SELECT reason, count(*) AS count FROM dead_letters GROUP BY reason")
-        return {row["reason"]: row["count"] for row in rows}
+        rows = await self._all(
+            "SELECT label, count FROM projection_tallies WHERE name = 'dead_letters' AND count > 0"
+        )
+        return {row["label"]: row["count"] for row in rows}
 
     async def faults(self) -> int:
-        rows = await self._all("SELECT count(*) AS count FROM projection_faults")
-        return int(rows[0]["count"])
+        rows = await self._all(
+            "SELECT count FROM projection_tallies WHERE name = 'projection_faults'"
+        )
+        return int(rows[0]["count"]) if rows else 0
 
 
 def is_open(stage: str) -> bool:
