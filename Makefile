@@ -34,6 +34,12 @@ SEEDS ?= 1000
 simulate: $(READY) ## Whole clusters from seeds, with faults and kills; SEEDS=100000, STORY=17 tells one
 	$(BIN)/python -m tests.simulation $(if $(STORY),--story $(STORY),--seeds $(SEEDS))
 
+bench: $(READY) ## Measure against the ceiling, into docs/benchmarks; ARGS='--only a,c --quick'
+	$(BIN)/python -m orchestrator.dev.bench $(ARGS)
+
+bench-compare: $(READY) ## What the last benchmark found better or worse than the one before
+	$(BIN)/python -m orchestrator.dev.bench --compare
+
 vectors: $(READY) ## Make the EIP-712 vectors anew with an independent library and compare
 	$(BIN)/python -m tests.vectors.make --check
 
@@ -55,4 +61,4 @@ lock: $(READY) ## Resolve the dependencies anew and pin them by hash
 clean: ## Remove the virtual environment and caches of tools
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup demo test simulate vectors format stack contracts lock clean
+.PHONY: help setup demo test simulate bench bench-compare vectors format stack contracts lock clean

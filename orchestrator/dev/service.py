@@ -65,6 +65,11 @@ class Service(Part):
         if self.api_port is not None:
             self._wait_until(self._answers, 60)
 
+    def wait_blocking(self) -> None:
+        """Until a command that ends by itself has ended."""
+        if self._child is not None:
+            self._child.exited.wait()
+
     def _answers(self) -> bool:
         try:
             request_json("GET", f"{self.base_url}/health/ready")
