@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from orchestrator.core.keys import mint_key, redeem_key
 from orchestrator.core.lifecycle import RequestState, Verdict, evolve
-from projections.lanes import LaneBook, LaneKey, NonceKey
+from projections.lanes import LaneBook, LaneKey, NonceKey, WorkKey
 from projections.text import moment, to_column, to_jsonb
 from schemas.base import Fact, Position, Record, UnreadableRecord
 from schemas.dead_letters import DeadLetter
@@ -48,6 +48,20 @@ class FactRow(NamedTuple):
     at: datetime
     value: str
     verdict: str | None
+
+
+class LaneFactRow(NamedTuple):
+    """A row of `lane_facts`."""
+
+    topic: str
+    partition: int
+    offset: int
+    chain_id: int
+    wallet: str
+    nonce: int | None
+    kind: str
+    at: datetime
+    value: str
 
 
 class FaultRow(NamedTuple):
@@ -97,6 +111,7 @@ class Reading:
     request_keys: set[str] = field(default_factory=set)
     lanes: set[LaneKey] = field(default_factory=set)
     nonces: set[NonceKey] = field(default_factory=set)
+    works: set[WorkKey] = field(default_factory=set)
     chains: set[int] = field(default_factory=set)
 
 
@@ -115,6 +130,7 @@ class Changes:
 
     requests: dict[str, RequestState] = field(default_factory=dict)
     facts: list[FactRow] = field(default_factory=list)
+    lane_facts: list[LaneFactRow] = field(default_factory=list)
     dead_letters: dict[str, DeadLetterRow] = field(default_factory=dict)
     faults: list[FaultRow] = field(default_factory=list)
     book: LaneBook = field(default_factory=LaneBook)
@@ -145,6 +161,9 @@ def read(batch: Iterable[RawRecord]) -> Reading:
             reading.lanes.add((fact.chain_id, fact.wallet))
             if isinstance(fact, NonceFact):
                 reading.nonces.add((fact.chain_id, fact.wallet, fact.nonce))
+            relay: str | None = getattr(fact, "relay", None)
+            if relay is not None:
+                reading.works.add((fact.chain_id, fact.wallet, to_column(relay)))
         elif isinstance(fact, BlocksFollowed | ChainHalted):
             reading.chains.add(fact.chain_id)
     return reading
@@ -170,6 +189,8 @@ def fold(reading: Reading, known: Known) -> Changes:
         key = request_key_of(fact)
         if key is not None:
             changes.facts.append(_fact_row(key, raw, record, verdict))
+        elif isinstance(fact, LaneFact):
+            changes.lane_facts.append(_lane_fact_row(fact, raw, record))
     return changes
 
 
@@ -199,6 +220,20 @@ def _fact_row(key: str, raw: RawRecord, record: Record, verdict: Verdict | None)
         moment(record.at),
         to_jsonb(raw.value or b""),
         verdict,
+    )
+
+
+def _lane_fact_row(fact: LaneFact, raw: RawRecord, record: Record) -> LaneFactRow:
+    return LaneFactRow(
+        raw.topic,
+        raw.partition,
+        raw.offset,
+        fact.chain_id,
+        fact.wallet,
+        fact.nonce if isinstance(fact, NonceFact) else None,
+        fact.kind,
+        moment(record.at),
+        to_jsonb(raw.value or b""),
     )
 
 

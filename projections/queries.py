@@ -148,6 +148,11 @@ def _chain_id(name: str, text: str) -> int:
     return _number(name, text, LARGEST_CHAIN_ID)
 
 
+def parse_chain_id(text: str) -> int:
+    """A chain id in a path."""
+    return _chain_id("chainId", text)
+
+
 def _limit(name: str, text: str) -> int:
     return _number(name, text, LARGEST_LIMIT)
 

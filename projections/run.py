@@ -11,6 +11,7 @@ from aiohttp import web
 from orchestrator.config import Config
 from projections.api import make_app
 from projections.consumer import Projector
+from projections.context import ApiTerms
 from projections.database import connection_parameters, migrate
 from projections.lag import LogProbe
 from projections.store import Store
@@ -42,7 +43,11 @@ async def run_api(
     settings = config.settings
     brokers = settings.kafka_bootstrap_servers
     store = Store(config.database_url)
-    app = make_app(store, LogProbe(brokers) if brokers else None, tuple(config.chains))
+    terms = ApiTerms(
+        confirmations={chain.chain_id: chain.confirmations for chain in config.chains.values()},
+        replace_after_blocks=settings.replace_after_blocks,
+    )
+    app = make_app(store, LogProbe(brokers) if brokers else None, tuple(config.chains), terms)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSING_SECONDS)
     await runner.setup()
     try:

@@ -96,6 +96,10 @@ class Store:
             await cursor.execute(statement, values)
             return await cursor.fetchall()
 
+    async def rows(self, statement: LiteralString, values: list[Any] | None = None) -> list[Row]:
+        """What a reading module of its own asks for."""
+        return await self._all(statement, values)
+
     async def find(self, key_or_id: str, chain_id: int | None = None) -> list[Row]:
         """The request with this key; without one, all requests with this id (at most 20). With
         `chain_id`, only those of that chain count."""

@@ -25,13 +25,14 @@ from projections.fold import (
     FactRow,
     FaultRow,
     Known,
+    LaneFactRow,
     RawRecord,
     Reading,
     fault,
     fold,
     read,
 )
-from projections.lanes import Lane, LaneBook, Transaction, TransactionState
+from projections.lanes import Lane, LaneBook, Transaction, TransactionState, Work, WorkState
 from projections.rows import decode_state, row_of
 from projections.text import from_column, from_jsonb, to_column
 
@@ -91,6 +92,7 @@ class Writer:
             await _write_requests(cursor, changes.requests.values())
             await _write_chains(cursor, changes)
             await _copy(cursor, "request_facts", FactRow, changes.facts)
+            await _copy(cursor, "lane_facts", LaneFactRow, changes.lane_facts)
             await _copy(cursor, "projection_faults", FaultRow, changes.faults)
             await _write_dead_letters(cursor, changes.dead_letters.values())
         return changes
@@ -128,7 +130,7 @@ class Writer:
             known.book = await _load_lanes(cursor, reading)
         if reading.chains:
             await cursor.execute(
-                _select("chain_heads", ChainHead) + " WHERE chain_id = ANY(%s)",
+                selection("chain_heads", ChainHead) + " WHERE chain_id = ANY(%s)",
                 [list(reading.chains)],
             )
             known.heads = {row[0]: ChainHead(*row) for row in await cursor.fetchall()}
@@ -189,7 +191,7 @@ async def _load_lanes(cursor: psycopg.AsyncCursor[Any], reading: Reading) -> Lan
     book = LaneBook()
     lanes = list(reading.lanes)
     await cursor.execute(
-        _select("lanes", Lane)  # noqa: S608 - names from this module
+        selection("lanes", Lane)  # noqa: S608 - names from this module
         + " WHERE (chain_id, wallet) IN (SELECT * FROM unnest(%s::bigint[], %s::text[]))",
         [[chain for chain, _ in lanes], [wallet for _, wallet in lanes]],
     )
@@ -198,7 +200,7 @@ async def _load_lanes(cursor: psycopg.AsyncCursor[Any], reading: Reading) -> Lan
         book.lanes[lane.chain_id, lane.wallet] = lane
     nonces = list(reading.nonces)
     await cursor.execute(
-        _select("lane_transactions", Transaction)  # noqa: S608
+        selection("lane_transactions", Transaction)  # noqa: S608
         + " WHERE (chain_id, wallet, nonce) IN "
         "(SELECT * FROM unnest(%s::bigint[], %s::text[], %s::bigint[]))",
         [[key[0] for key in nonces], [key[1] for key in nonces], [key[2] for key in nonces]],
@@ -208,7 +210,29 @@ async def _load_lanes(cursor: psycopg.AsyncCursor[Any], reading: Reading) -> Lan
         sent.state = TransactionState(sent.state)
         place = book.nonces.setdefault((sent.chain_id, sent.wallet, sent.nonce), {})
         place[sent.tx_hash] = sent
+    await _load_works(cursor, reading, book)
     return book
+
+
+async def _load_works(cursor: psycopg.AsyncCursor[Any], reading: Reading, book: LaneBook) -> None:
+    """Those that the facts name, and those whose nonce a no-op may have spent."""
+    owners = {
+        (sent.chain_id, sent.wallet, sent.relay)
+        for peers in book.nonces.values()
+        for sent in peers.values()
+        if sent.relay is not None
+    }
+    works = list(reading.works | owners)
+    await cursor.execute(
+        selection("lane_work", Work)  # noqa: S608 - names from this module
+        + " WHERE (chain_id, wallet, relay) IN "
+        "(SELECT * FROM unnest(%s::bigint[], %s::text[], %s::text[]))",
+        [[key[0] for key in works], [key[1] for key in works], [key[2] for key in works]],
+    )
+    for row in await cursor.fetchall():
+        work = Work(*row)
+        work.state = WorkState(work.state)
+        book.works[work.chain_id, work.wallet, work.relay] = work
 
 
 def _columns(shape: Any) -> list[LiteralString]:
@@ -216,7 +240,7 @@ def _columns(shape: Any) -> list[LiteralString]:
     return [f'"{name}"' for name in names]
 
 
-def _select(table: LiteralString, shape: Any) -> LiteralString:
+def selection(table: LiteralString, shape: Any) -> LiteralString:
     return f"SELECT {', '.join(_columns(shape))} FROM {table}"  # noqa: S608
 
 
@@ -289,6 +313,9 @@ async def _write_chains(cursor: psycopg.AsyncCursor[Any], changes: Changes) -> N
     sent = [asdict(row) for peers in changes.book.nonces.values() for row in peers.values()]
     keys: tuple[LiteralString, ...] = ('"chain_id"', '"wallet"', '"nonce"', '"tx_hash"')
     await _upsert(cursor, "lane_transactions", _columns(Transaction), keys, sent)
+    works = [asdict(work) for work in changes.book.works.values()]
+    work_keys: tuple[LiteralString, ...] = ('"chain_id"', '"wallet"', '"relay"')
+    await _upsert(cursor, "lane_work", _columns(Work), work_keys, works)
     heads = [asdict(head) for head in changes.heads.values()]
     await _upsert(cursor, "chain_heads", _columns(ChainHead), ('"chain_id"',), heads)
 

@@ -12,7 +12,7 @@ from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
 
 from orchestrator import cli
 from orchestrator.config import CHAIN_SETTINGS, FILE_SETTINGS, Config, Need, Settings, load
-from projections.api import Api
+from projections.health_routes import routes as health_routes
 from streams.topics import TOPIC_CONFIG
 from tests import containers
 from tests.deploy.shape import (
@@ -249,7 +249,7 @@ def test_what_is_waited_for_can_come_true():
 
 
 def test_health_is_asked_where_the_api_answers():
-    routes = {route.path for route in Api(None, None, ()).routes()}  # type: ignore[arg-type]
+    routes = {route.path for route in health_routes()}
     port = Settings.model_fields["port"].default
     api = services()["api"]
     [(asked, path)] = re.findall(

@@ -11,7 +11,16 @@ from projections.fold import RawRecord
 from schemas.base import Fact, Record, RequestType, encode_value, instant
 from schemas.evm import BlocksFollowed, EventName
 from schemas.kuro import MintOk, Via
-from schemas.lanes import RelayRefusal
+from schemas.lanes import (
+    LaneFact,
+    LaneHalted,
+    RelayRefusal,
+    RelayRequested,
+    TransactionBroadcast,
+    TransactionFinal,
+    TransactionIncluded,
+    TransactionPrepared,
+)
 from schemas.requests import (
     ApprovalDrafted,
     ApprovalSigned,
@@ -175,6 +184,103 @@ def topic_of(fact: Fact) -> str:
 
 def partition_of(fact: Fact) -> int:
     return crc32(fact.key.encode()) % TOPICS[topic_of(fact)].partitions
+
+
+SEAT = {"chain_id": CHAIN, "wallet": WALLET}
+
+
+def relay_of(request_id: str, attempt: int = 1, assignment: int = 1) -> RelayRequested:
+    return RelayRequested(
+        **SEAT,
+        request_key=request_id,
+        request_id=request_id,
+        attempt=attempt,
+        assignment=assignment,
+        contract=CONTRACT,
+        data="0x01020304",
+        deadline=START + 86_400,
+    )
+
+
+def prepared(
+    nonce: int, relay: str | None, version: int = 0, block: int | None = None
+) -> TransactionPrepared:
+    """Version 1 replaces version 0, and so on."""
+    return TransactionPrepared(
+        **SEAT,
+        nonce=nonce,
+        relay=relay,
+        tx_hash=digest("sent", nonce, version),
+        replaces=digest("sent", nonce, version - 1) if version else None,
+        raw="0x02",
+        gas_limit=100_000,
+        max_fee_per_gas_wei=2**70 + version,
+        max_priority_fee_per_gas_wei=1 + version,
+        block_number=block,
+    )
+
+
+def broadcast(
+    nonce: int, relay: str | None, version: int = 0, block: int | None = None
+) -> TransactionBroadcast:
+    return TransactionBroadcast(
+        **SEAT, nonce=nonce, relay=relay, tx_hash=digest("sent", nonce, version), block_number=block
+    )
+
+
+def mined(nonce: int, relay: str | None, block: int, version: int = 0) -> TransactionIncluded:
+    return TransactionIncluded(
+        **SEAT,
+        nonce=nonce,
+        relay=relay,
+        tx_hash=digest("sent", nonce, version),
+        block_number=block,
+        block_hash=digest("block", block),
+        succeeded=True,
+        gas_used=90_000,
+    )
+
+
+def final(
+    nonce: int, relay: str | None, block: int, version: int = 0, succeeded: bool = True
+) -> TransactionFinal:
+    return TransactionFinal(
+        **SEAT,
+        nonce=nonce,
+        relay=relay,
+        tx_hash=digest("sent", nonce, version),
+        block_number=block,
+        block_hash=digest("block", block),
+        succeeded=succeeded,
+    )
+
+
+def lane_story() -> list[LaneFact]:
+    """Nonce 7: a transaction and its replacement, final; nonce 8 in flight; the lane halted."""
+    seat = {"chain_id": CHAIN, "wallet": WALLET}
+    fees = {
+        "raw": "0x02",
+        "gas_limit": 100,
+        "max_fee_per_gas_wei": 2**70,
+        "max_priority_fee_per_gas_wei": 1,
+    }
+    first, second, third = (digest("sent", number) for number in range(3))
+    return [
+        TransactionPrepared(**seat, nonce=7, relay="m-1:1", tx_hash=first, **fees),
+        TransactionBroadcast(**seat, nonce=7, relay="m-1:1", tx_hash=first),
+        TransactionPrepared(**seat, nonce=7, relay="m-1:1", tx_hash=second, replaces=first, **fees),
+        TransactionFinal(
+            **seat,
+            nonce=7,
+            relay="m-1:1",
+            tx_hash=second,
+            block_number=90,
+            block_hash=first,
+            succeeded=True,
+        ),
+        TransactionPrepared(**seat, nonce=8, tx_hash=third, **fees),
+        LaneHalted(**seat, reason="another key holder", chain_nonce=9, log_nonce=8),
+    ]
 
 
 class MemoryLog:
