@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.commands.archives import topics_app
+from orchestrator.commands.tail import tail
 from orchestrator.config import Config, Need, load
 from orchestrator.errors import ConfigurationError, OrchestratorError
 from orchestrator.logs import set_up
@@ -161,6 +163,10 @@ def demo(
             )
         )
     )
+
+
+app.command()(tail)
+app.add_typer(topics_app, name="topics")
 
 
 def main() -> None:

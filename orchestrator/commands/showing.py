@@ -1,0 +1,49 @@
+"""What commands share in showing things: a console, JSON for machines, times as people write."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import typer
+from rich.console import Console
+
+console = Console(highlight=False, soft_wrap=True)
+"""Standard output. Colours on a terminal only, by NO_COLOR never."""
+
+_AGO = re.compile(r"(\d{1,6})\s*(s|m|h|d)")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def show_json(value: Any) -> None:
+    """One line of JSON on standard output."""
+    typer.echo(orjson.dumps(value, default=str).decode())
+
+
+def moment_ms(text: str, now: datetime | None = None) -> int:
+    """Unix milliseconds from `90s`, `10m`, `2h`, `3d` (so long ago) or an RFC 3339 time with zone.
+
+    Raises BadParameter.
+    """
+    ago = _AGO.fullmatch(text.strip())
+    if ago is not None:
+        moment = (now or datetime.now(UTC)) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        return int(moment.timestamp() * 1000)
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return int(moment.timestamp() * 1000)
+    except ValueError:
+        pass
+    raise typer.BadParameter(
+        f"{text!r}: give beginning, end, an age such as 10m or 2h, or a time with its zone such as "
+        "2026-01-31T12:00:00Z"
+    )
+
+
+def ether(wei: int) -> str:
+    """Wei as whole units of 18 decimals, exactly, without needless zeros."""
+    whole, part = divmod(wei, 10**18)
+    return f"{whole}.{part:018d}".rstrip("0").rstrip(".")
