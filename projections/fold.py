@@ -16,10 +16,11 @@ from orchestrator.core.lifecycle import RequestState, Verdict, evolve
 from projections.lanes import LaneBook, LaneKey, NonceKey, WorkKey
 from projections.text import moment, to_column, to_jsonb
 from schemas.base import Fact, Position, Record, UnreadableRecord
+from schemas.controls import CancelOrdered, RetryOrdered
 from schemas.dead_letters import DeadLetter
 from schemas.evm import BlocksFollowed, ChainHalted, ContractEvent, EventName, EventRetracted
 from schemas.kuro import MintOk
-from schemas.lanes import LaneFact, NonceFact, RelayRequested
+from schemas.lanes import CancellationRequested, LaneFact, NonceFact, RelayRequested
 from schemas.requests import RequestFact
 from schemas.topics import TOPICS
 
@@ -197,7 +198,13 @@ def fold(reading: Reading, known: Known) -> Changes:
 def request_key_of(fact: Fact) -> str | None:
     """The request whose timeline the fact belongs to; None when it tells of none."""
     match fact:
-        case RequestFact() | RelayRequested():
+        case (
+            RequestFact()
+            | RelayRequested()
+            | CancellationRequested()
+            | RetryOrdered()
+            | CancelOrdered()
+        ):
             return fact.request_key
         case MintOk():
             return mint_key(fact.request_id)

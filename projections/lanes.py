@@ -17,6 +17,7 @@ from schemas.lanes import (
     LaneFact,
     LaneHalted,
     LaneOpened,
+    LaneReconciled,
     NonceFact,
     NonceTaken,
     RelayRefused,
@@ -158,6 +159,8 @@ class LaneBook:
                     self._move(work, WorkState.REFUSED, at)
             case RelayResumed():
                 self._move(self._work(fact, to_column(fact.relay), at), WorkState.WAITING, at)
+            case LaneReconciled():
+                lane.halted_reason = lane.halted_at = None
             case NonceFact():
                 self._nonce(fact, lane, at)
 

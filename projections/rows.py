@@ -16,6 +16,7 @@ from schemas.evm import EventName
 from schemas.requests import (
     ApprovalDrafted,
     ApprovalSigned,
+    CancelReported,
     EvidenceReported,
     InclusionReported,
     RefusalReported,
@@ -25,6 +26,7 @@ from schemas.requests import (
     RequestReceived,
     RequestRejected,
     RequestRetracted,
+    RetryReported,
     SubmissionReported,
 )
 
@@ -37,6 +39,10 @@ _HELD: dict[str, type[Fact]] = {
     "inclusion": InclusionReported,
     "refusal": RefusalReported,
     "evidence": EvidenceReported,
+    "cancelling": CancelReported,
+}
+_ORDERS: dict[str, type[RetryReported | CancelReported]] = {
+    model.__name__: model for model in (RetryReported, CancelReported)
 }
 _ENDINGS: dict[str, type[Fact]] = {
     model.__name__: model
@@ -56,6 +62,8 @@ def encode_state(state: RequestState) -> bytes:
         fact = getattr(state, name)
         if fact is not None:
             body[name] = _fragment(fact)
+    if state.orders:
+        body["orders"] = [[order.kind, _fragment(order)] for order in state.orders]
     if state.ending is not None:
         body["ending"] = _fragment(state.ending)
         body["ending_kind"] = state.ending.kind
@@ -72,6 +80,9 @@ def decode_state(body: dict[str, Any]) -> RequestState:
     for name, model in _HELD.items():
         if name in body:
             fields[name] = model.model_validate(body[name])
+    fields["orders"] = tuple(
+        _ORDERS[kind].model_validate(order) for kind, order in body.get("orders", ())
+    )
     if "ending" in body:
         fields["ending"] = _ENDINGS[body["ending_kind"]].model_validate(body["ending"])
     return RequestState(

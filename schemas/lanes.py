@@ -1,7 +1,8 @@
 """`lanes`: the life of each wallet's nonces.
 
-The request agent appends `RelayRequested`; all else is appended by the lane's owner alone, inside a
-Kafka transaction that fences every earlier owner.
+The request agent appends `RelayRequested` and `CancellationRequested`, an operator `LaneResumed`;
+all else is appended by the lane's owner alone, inside a Kafka transaction that fences every earlier
+owner.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from schemas.base import Address, Amount, ChainId, Count, Fact, Hash, Hex
+from schemas.controls import OrderId, Who, Why
 
 
 class RelayRefusal(StrEnum):
@@ -26,6 +28,8 @@ class RelayRefusal(StrEnum):
     WALLET_UNFIT = "WALLET_UNFIT"
     """Says nothing of the request: the wallet is set aside and never gave this work a nonce, so
     another wallet may have it."""
+    CANCELLED = "CANCELLED"
+    """An operator ordered it: no transaction of this work is out, and none will be."""
 
 
 def relay_name(request_key: str, attempt: int, assignment: int) -> str:
@@ -69,6 +73,24 @@ class RelayRequested(LaneFact):
     @property
     def id(self) -> str:
         return f"relay:{self.relay}"
+
+
+class CancellationRequested(LaneFact):
+    """Give this work back: at once where it has no nonce; where it has one and is not mined, a
+    no-op takes its place on the nonce first. The work may reach the lane later than this fact."""
+
+    request_key: str
+    attempt: Annotated[int, Field(ge=1)]
+    assignment: Annotated[int, Field(ge=1)] = 1
+    order: OrderId
+
+    @property
+    def relay(self) -> str:
+        return relay_name(self.request_key, self.attempt, self.assignment)
+
+    @property
+    def id(self) -> str:
+        return f"cancel:{self.relay}:{self.order}"
 
 
 class LaneOpened(LaneFact):
@@ -238,12 +260,46 @@ class WalletRestored(LaneFact):
 
 
 class LaneHalted(LaneFact):
-    """The lane stops until a person looks: the chain and the log cannot both be right."""
+    """The lane stops until a person looks: the chain and the log cannot both be right. `number`
+    counts the lane's halts, so that what settles one settles no later one."""
 
+    number: Annotated[int, Field(ge=1)] = 1
     reason: str
     chain_nonce: Count
     log_nonce: Count
 
     @property
     def id(self) -> str:
-        return f"halted:{self.key}:{self.chain_nonce}:{self.log_nonce}"
+        again = f".{self.number}" if self.number > 1 else ""
+        return f"halted:{self.key}:{self.chain_nonce}:{self.log_nonce}{again}"
+
+
+class LaneResumed(LaneFact):
+    """A person looked at a halted lane: what its chain shows now counts. `halt` is the id of the
+    `LaneHalted` that is settled. Appended by an operator; the owner answers with `LaneReconciled`,
+    or halts again with the reason."""
+
+    halt: Annotated[str, Field(min_length=1, max_length=200)]
+    order: OrderId
+    who: Who
+    why: Why
+
+    @property
+    def id(self) -> str:
+        return f"lane-resumed:{self.order}"
+
+
+class LaneReconciled(LaneFact):
+    """The lane goes on from what its chain shows: `spent` nonces are spent there (the final count),
+    and the newest final block is this one. Nonces from `spent` on that the log held for spent are
+    open again; they are filled by no-ops when nothing else takes them."""
+
+    halt: Annotated[str, Field(min_length=1, max_length=200)]
+    spent: Count
+    block_number: Count
+    block_hash: Hash
+    block_timestamp: Count
+
+    @property
+    def id(self) -> str:
+        return f"reconciled:{self.halt}"

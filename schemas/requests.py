@@ -1,7 +1,7 @@
 """`requests`: the life of each request, in total order. Written by the request agents.
 
-Facts named `...Reported` carry what another topic said about this request (its `lanes`, its chain)
-into the request's own order; the others are decisions.
+Facts named `...Reported` carry what another topic said about this request (its lane, its chain, an
+operator) into the request's own order; the others are decisions.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from schemas.base import Address, Amount, ChainId, Count, Fact, Hash, RequestType
+from schemas.controls import OrderId, Who, Why
 from schemas.evm import EventName
 from schemas.lanes import RelayRefusal
 
@@ -29,6 +30,9 @@ class FailureReason(StrEnum):
 
     CONTRACT_REVERTED = "CONTRACT_REVERTED"
     EVIDENCE_MISMATCH = "EVIDENCE_MISMATCH"
+    CANCELLED = "CANCELLED"
+    """An operator ordered it. An approval that was signed may still be executed by whoever holds
+    it, until its deadline; the evidence of that would complete the request all the same."""
 
 
 class RequestFact(Fact):
@@ -205,6 +209,30 @@ class RetractionReported(RequestFact):
         return f"{self.request_key}:retraction:{self.seat}"
 
 
+class OrderReported(RequestFact):
+    """An operator's order about this request, with who and why; see `controls`."""
+
+    order: OrderId
+    who: Who
+    why: Why
+
+
+class RetryReported(OrderReported):
+    """Try again. Under the same approval while that may still execute."""
+
+    @property
+    def id(self) -> str:
+        return f"{self.request_key}:retry:{self.order}"
+
+
+class CancelReported(OrderReported):
+    """Give it up: nothing new is drafted, signed or assigned for it from here on."""
+
+    @property
+    def id(self) -> str:
+        return f"{self.request_key}:cancel:{self.order}"
+
+
 class ApprovalExpired(AttemptFact):
     """The approval can no longer execute: its deadline passed in a final block, and the chain says
     that the request is unprocessed."""
@@ -235,10 +263,14 @@ class RequestFailed(RequestFact):
     attempt: Count
     reason: FailureReason
     detail: str
+    order: OrderId | None = None
+    """The operator's order, where there was one: a request may be cancelled, retried, and cancelled
+    again."""
 
     @property
     def id(self) -> str:
-        return f"{self.request_key}:failed:{self.attempt}:{self.reason}"
+        by_order = f":{self.order}" if self.order else ""
+        return f"{self.request_key}:failed:{self.attempt}:{self.reason}{by_order}"
 
 
 class RequestRetracted(RequestFact):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schemas import dead_letters, evm, kuro, lanes, requests
+from schemas import controls, dead_letters, evm, kuro, lanes, requests
 from schemas.base import Fact, Position, Record, decode_value
 
 
@@ -57,6 +57,8 @@ REQUESTS = Topic(
         requests.EvidenceReported,
         requests.RetractionReported,
         requests.ApprovalExpired,
+        requests.RetryReported,
+        requests.CancelReported,
         requests.RequestCompleted,
         requests.RequestFailed,
         requests.RequestRetracted,
@@ -80,9 +82,21 @@ LANES = Topic(
         lanes.WalletRestored,
         lanes.NonceTaken,
         lanes.LaneHalted,
+        lanes.LaneResumed,
+        lanes.LaneReconciled,
+        lanes.CancellationRequested,
     ),
 )
-CONTROLS = Topic("controls", 1, {})
+CONTROLS = Topic(
+    "controls",
+    1,
+    _kinds(
+        controls.WorkPaused,
+        controls.WorkResumed,
+        controls.RetryOrdered,
+        controls.CancelOrdered,
+    ),
+)
 DEAD_LETTERS = Topic("dead-letters", 1, _kinds(dead_letters.DeadLetter))
 
 TOPICS: dict[str, Topic] = {

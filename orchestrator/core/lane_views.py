@@ -10,6 +10,7 @@ from orchestrator.core.lanes import LaneState, Slot
 from schemas.lanes import (
     LaneFact,
     LaneHalted,
+    LaneReconciled,
     NonceTaken,
     TransactionFinal,
     TransactionIncluded,
@@ -18,6 +19,8 @@ from schemas.lanes import (
 )
 
 REPLACED_AT_ONCE = 128
+MOST_REOPENED = 512
+"""So many nonces at most are filled by no-ops after a person let a halted lane go on."""
 STUCK_AFTER_REPLACEMENTS = 4
 """Without any progress for so many times the blocks of a replacement, the wallet is stuck."""
 
@@ -92,9 +95,43 @@ def halt(state: LaneState, chain_nonce: int, reason: str) -> LaneHalted:
     return LaneHalted(
         chain_id=state.chain_id,
         wallet=state.wallet,
+        number=state.times_halted + 1,
         reason=reason,
         chain_nonce=chain_nonce,
         log_nonce=state.spent,
+    )
+
+
+def reconcile(state: LaneState, view: ChainView) -> LaneReconciled | LaneHalted:
+    """For a halted lane that a person let go on: what the chain shows now counts, unless it is a
+    chain that this lane never was on, or so much of its past is gone that a new wallet is better.
+
+    The nonces that are open again carry no request's call: what had them either comes back by
+    itself, or is asked for anew under the same approval once its evidence was retracted."""
+    assert state.halted is not None
+    if view.nonce < state.first_nonce:
+        return halt(
+            state,
+            view.nonce,
+            f"the chain counts {view.nonce} transactions of this wallet, and the lane began at "
+            f"nonce {state.first_nonce}: another chain than the lane's; give it another wallet",
+        )
+    reopened = sum(n not in state.slots for n in range(view.nonce, state.next_nonce or 0))
+    if reopened > MOST_REOPENED:
+        return halt(
+            state,
+            view.nonce,
+            f"{reopened} nonces from {view.nonce} on would have to be filled, more than "
+            f"{MOST_REOPENED}: most of the lane's past is gone; give the chain another wallet",
+        )
+    return LaneReconciled(
+        chain_id=state.chain_id,
+        wallet=state.wallet,
+        halt=state.halted.id,
+        spent=view.final_nonce,
+        block_number=view.final.number,
+        block_hash=view.final.hash,
+        block_timestamp=view.final.timestamp,
     )
 
 

@@ -18,9 +18,12 @@ from itertools import islice
 from orchestrator.core.gas import GasMemory, call_shape
 from orchestrator.core.lifecycle import Verdict
 from schemas.lanes import (
+    CancellationRequested,
     LaneFact,
     LaneHalted,
     LaneOpened,
+    LaneReconciled,
+    LaneResumed,
     NonceTaken,
     RelayRefused,
     RelayRequested,
@@ -72,7 +75,8 @@ class LaneState:
     `waiting` has no nonce yet; `displaced` is what of it had one before; `working` stands in
     `slots`; `reverted` was mined as a failure and still owes its reason; `settled` came to an end.
     A slot leaves when its inclusion is final. `spent` is how many nonces are spent for good, as
-    any view that holds block `spent_since` as final must show.
+    any view that holds block `spent_since` as final must show. `cancelled` is to be given back.
+    `resumption` is a person's word on the halt, and waits for a look at the chain.
     """
 
     chain_id: int
@@ -91,7 +95,10 @@ class LaneState:
     final_block: int = 0
     final_hash: str = ""
     final_timestamp: int = 0
+    cancelled: dict[str, CancellationRequested] = field(default_factory=dict)
     halted: LaneHalted | None = None
+    times_halted: int = 0
+    resumption: LaneResumed | None = None
     set_aside: WalletSetAside | None = None
     times_aside: int = 0
     gas: GasMemory = field(default_factory=GasMemory)
@@ -122,8 +129,15 @@ def evolve(state: LaneState, fact: LaneFact) -> Verdict:
             return _taken(state, fact)
         case TransactionResent():
             return Verdict.REPEATED
-        case LaneHalted() | WalletSetAside() | WalletRestored():
-            return _stopped(state, fact)
+        case CancellationRequested():
+            if fact.relay in state.settled or fact.relay in state.cancelled:
+                return Verdict.REPEATED
+            state.cancelled[fact.relay] = fact
+            return Verdict.APPLIED
+        case LaneHalted() | LaneResumed() | LaneReconciled():
+            return _halted(state, fact)
+        case WalletSetAside() | WalletRestored():
+            return _set_aside(state, fact)
     return Verdict.OUT_OF_ORDER
 
 
@@ -231,7 +245,7 @@ def _finished(state: LaneState, fact: TransactionFinal) -> Verdict:
         state.waiting[slot.relay] = request
         state.displaced.add(slot.relay)
     elif fact.succeeded:
-        state.settled.add(slot.relay)
+        _settle(state, slot.relay)
     else:
         used = slot.inclusion.gas_used if slot.inclusion else 0
         starved = used * 64 >= version.gas_limit * 62
@@ -251,8 +265,13 @@ def _refused(state: LaneState, fact: RelayRefused) -> Verdict:
         return Verdict.OUT_OF_ORDER
     state.waiting.pop(fact.relay, None)
     state.reverted.pop(fact.relay, None)
-    state.settled.add(fact.relay)
+    _settle(state, fact.relay)
     return Verdict.APPLIED
+
+
+def _settle(state: LaneState, relay: str) -> None:
+    state.settled.add(relay)
+    state.cancelled.pop(relay, None)
 
 
 def _resumed(state: LaneState, fact: RelayResumed) -> Verdict:
@@ -285,12 +304,29 @@ def _taken(state: LaneState, fact: NonceTaken) -> Verdict:
     return Verdict.APPLIED
 
 
-def _stopped(state: LaneState, fact: LaneHalted | WalletSetAside | WalletRestored) -> Verdict:
+def _halted(state: LaneState, fact: LaneHalted | LaneResumed | LaneReconciled) -> Verdict:
+    """A halt ends by a person's word and, after it, by what the chain shows; or by another halt."""
+    if isinstance(fact, LaneHalted):
+        if fact.number <= state.times_halted:
+            return Verdict.REPEATED
+        state.halted, state.times_halted, state.resumption = fact, fact.number, None
+        return Verdict.APPLIED
+    if state.halted is None or fact.halt != state.halted.id:
+        return Verdict.REPEATED
+    if isinstance(fact, LaneResumed):
+        if state.resumption is not None:
+            return Verdict.REPEATED
+        state.resumption = fact
+        return Verdict.APPLIED
+    state.halted = state.resumption = None
+    state.spent, state.spent_since = fact.spent, fact.block_number
+    state.final_block, state.final_hash = fact.block_number, fact.block_hash
+    state.final_timestamp = fact.block_timestamp
+    return Verdict.APPLIED
+
+
+def _set_aside(state: LaneState, fact: WalletSetAside | WalletRestored) -> Verdict:
     match fact:
-        case LaneHalted():
-            if state.halted is not None:
-                return Verdict.REPEATED
-            state.halted = fact
         case WalletSetAside():
             if fact.number <= state.times_aside:
                 return Verdict.REPEATED

@@ -12,21 +12,24 @@ Three rules hold the whole file together:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 
-from schemas.base import Record, RequestType
+from orchestrator.core.stages import STATUS_OF, TERMINAL, RequestState, Stage, Status, Verdict
+from schemas.base import Record
 from schemas.lanes import RelayRefusal
 from schemas.requests import (
     ApprovalDrafted,
     ApprovalExpired,
     ApprovalSigned,
     AttemptFact,
+    CancelReported,
     EvidenceReported,
     FailureReason,
     InclusionReported,
+    OrderReported,
     OrphaningReported,
     RefusalReported,
+    RejectionReason,
     RelayAssigned,
     RequestCompleted,
     RequestFact,
@@ -35,52 +38,12 @@ from schemas.requests import (
     RequestRejected,
     RequestRetracted,
     RetractionReported,
+    RetryReported,
     SubmissionReported,
 )
 
+__all__ = ["STATUS_OF", "TABLE", "TERMINAL", "RequestState", "Stage", "Status", "Verdict", "evolve"]
 
-class Stage(StrEnum):
-    UNBACKED = "UNBACKED"
-    """The chain executed a request that no fact allows. An alarm, never a normal stage."""
-    RECEIVED = "RECEIVED"
-    DRAFTED = "DRAFTED"
-    SIGNED = "SIGNED"
-    RELAYING = "RELAYING"
-    SUBMITTED = "SUBMITTED"
-    INCLUDED = "INCLUDED"
-    EXPIRED = "EXPIRED"
-    COMPLETED = "COMPLETED"
-    REJECTED = "REJECTED"
-    FAILED = "FAILED"
-    RETRACTED = "RETRACTED"
-
-
-class Status(StrEnum):
-    """What the outside sees."""
-
-    PENDING = "PENDING"
-    PROCESSING = "PROCESSING"
-    COMPLETED = "COMPLETED"
-    FAILED = "FAILED"
-
-
-STATUS_OF = {
-    Stage.UNBACKED: Status.FAILED,
-    Stage.RECEIVED: Status.PENDING,
-    Stage.DRAFTED: Status.PROCESSING,
-    Stage.SIGNED: Status.PROCESSING,
-    Stage.RELAYING: Status.PROCESSING,
-    Stage.SUBMITTED: Status.PROCESSING,
-    Stage.INCLUDED: Status.PROCESSING,
-    Stage.EXPIRED: Status.PROCESSING,
-    Stage.COMPLETED: Status.COMPLETED,
-    Stage.REJECTED: Status.FAILED,
-    Stage.FAILED: Status.FAILED,
-    Stage.RETRACTED: Status.FAILED,
-}
-
-TERMINAL = frozenset({Stage.COMPLETED, Stage.REJECTED, Stage.FAILED, Stage.RETRACTED})
-"""Nothing more is owed here. Only evidence, or a retraction, leads out again."""
 
 _LEFT = TERMINAL | {Stage.RECEIVED}
 """Where a request stands that ended during an attempt, or began anew after it."""
@@ -101,7 +64,16 @@ _REPORTS: _Row = {
     OrphaningReported: None,
     RefusalReported: None,
 }
-_WITH_A_LANE: _Row = {ApprovalExpired: Stage.EXPIRED, **_ENDINGS, **_ALWAYS}
+_ORDERS: _Row = {RetryReported: None, CancelReported: None}
+"""A retry at work moves nothing here: whoever waits in a backoff is woken by the order itself."""
+_WITH_A_LANE: _Row = {
+    ApprovalExpired: Stage.EXPIRED,
+    RetryReported: Stage.RECEIVED,
+    CancelReported: None,
+    **_ENDINGS,
+    **_ALWAYS,
+}
+"""A retry moves only what its lane gave back for processed while no evidence of that appears."""
 
 TABLE: dict[Stage | None, _Row] = {
     None: {RequestReceived: Stage.RECEIVED, EvidenceReported: Stage.UNBACKED},
@@ -114,11 +86,12 @@ TABLE: dict[Stage | None, _Row] = {
         RequestRejected: Stage.REJECTED,
         ApprovalDrafted: Stage.DRAFTED,
         **_REPORTS,
+        **_ORDERS,
         **_ENDINGS,
         **_ALWAYS,
     },
-    Stage.DRAFTED: {ApprovalSigned: Stage.SIGNED, **_ENDINGS, **_ALWAYS},
-    Stage.SIGNED: {RelayAssigned: Stage.RELAYING, **_ENDINGS, **_ALWAYS},
+    Stage.DRAFTED: {ApprovalSigned: Stage.SIGNED, **_ORDERS, **_ENDINGS, **_ALWAYS},
+    Stage.SIGNED: {RelayAssigned: Stage.RELAYING, **_ORDERS, **_ENDINGS, **_ALWAYS},
     Stage.RELAYING: {
         **_REPORTS,
         RelayAssigned: None,
@@ -128,12 +101,19 @@ TABLE: dict[Stage | None, _Row] = {
     },
     Stage.SUBMITTED: {**_REPORTS, InclusionReported: Stage.INCLUDED, **_WITH_A_LANE},
     Stage.INCLUDED: {**_REPORTS, OrphaningReported: Stage.SUBMITTED, **_WITH_A_LANE},
-    Stage.EXPIRED: {ApprovalDrafted: Stage.DRAFTED, **_REPORTS, **_ENDINGS, **_ALWAYS},
+    Stage.EXPIRED: {
+        ApprovalDrafted: Stage.DRAFTED,
+        **_REPORTS,
+        **_ORDERS,
+        **_ENDINGS,
+        **_ALWAYS,
+    },
     Stage.COMPLETED: {**_REPORTS, EvidenceReported: None, RetractionReported: Stage.RECEIVED},
-    Stage.REJECTED: {**_REPORTS, **_ALWAYS},
+    Stage.REJECTED: {RetryReported: Stage.RECEIVED, **_REPORTS, **_ALWAYS},
     Stage.FAILED: {
         RequestCompleted: Stage.COMPLETED,
         RequestRetracted: Stage.RETRACTED,
+        RetryReported: Stage.RECEIVED,
         **_REPORTS,
         **_ALWAYS,
     },
@@ -141,63 +121,6 @@ TABLE: dict[Stage | None, _Row] = {
 }
 """Which fact moves a request from which stage to which. `None` as a goal: the fact is recorded and
 the stage stays. `None` as a start: nothing is known of the request yet."""
-
-
-class Verdict(StrEnum):
-    """What became of a fact."""
-
-    APPLIED = "APPLIED"
-    REPEATED = "REPEATED"
-    """Seen before, or overtaken by what stands before it on the log: a no-op, and no error."""
-    CONFLICT = "CONFLICT"
-    """The same id with other content, or a second execution of one request."""
-    OUT_OF_ORDER = "OUT_OF_ORDER"
-    """The table does not admit it."""
-
-
-@dataclass(frozen=True, slots=True)
-class RequestState:
-    """One request, folded. `changed_at` is when the stage last changed; `opened_seconds` is
-    the time of the fact that opened the current attempt (Unix seconds)."""
-
-    key: str
-    stage: Stage
-    created_at: str
-    changed_at: str
-    updated_at: str
-    opened_seconds: int
-    received: RequestReceived | None = None
-    drafted: ApprovalDrafted | None = None
-    signed: ApprovalSigned | None = None
-    assigned: RelayAssigned | None = None
-    submission: SubmissionReported | None = None
-    inclusion: InclusionReported | None = None
-    refusal: RefusalReported | None = None
-    evidence: EvidenceReported | None = None
-    retracted_seats: tuple[str, ...] = ()
-    ending: RequestRejected | RequestFailed | RequestCompleted | RequestRetracted | None = None
-
-    @property
-    def attempt(self) -> int:
-        """0 before the first draft."""
-        return self.drafted.attempt if self.drafted else 0
-
-    @property
-    def status(self) -> Status:
-        return STATUS_OF[self.stage]
-
-    @property
-    def type(self) -> RequestType | None:
-        return self.received.type if self.received else None
-
-    @property
-    def origin_event(self) -> str | None:
-        """The contract event that a redeem began with; None for a mint."""
-        return self.received.origin_event if self.received else None
-
-    @property
-    def origin_retracted(self) -> bool:
-        return self.origin_event in self.retracted_seats
 
 
 def evolve(state: RequestState | None, record: Record) -> tuple[RequestState | None, Verdict]:
@@ -248,6 +171,11 @@ def _seen_before(state: RequestState, fact: RequestFact) -> Verdict | None:
         return _evidence_seen(state, fact)
     if isinstance(fact, RequestReceived):
         return _receipt_seen(state, fact)
+    if isinstance(fact, OrderReported):
+        held_order = next((held for held in state.orders if held.order == fact.order), None)
+        if held_order is None:
+            return None
+        return Verdict.REPEATED if held_order.agrees_with(fact) else Verdict.CONFLICT
     if isinstance(fact, AttemptFact) and fact.attempt < state.attempt:
         return Verdict.REPEATED
     for held in (getattr(state, name) for name in _SINGLE):
@@ -292,16 +220,21 @@ def _overtaken(state: RequestState, fact: RequestFact) -> bool:
             return fact.seat in state.retracted_seats and moved_on
         case RequestFailed() if fact.attempt != state.attempt:
             return fact.attempt < state.attempt
+        case RequestFailed(reason=FailureReason.CANCELLED):
+            held = state.cancelling
+            return held is None or held.order != fact.order or stage in TERMINAL
         case RequestFailed(reason=FailureReason.EVIDENCE_MISMATCH):
             return state.evidence is None or stage in TERMINAL
         case RequestFailed():
             return stage in _LEFT
         case ApprovalDrafted():
-            return fact.attempt == state.attempt + 1 and stage in TERMINAL
+            left = stage in TERMINAL or state.cancelling is not None
+            return fact.attempt == state.attempt + 1 and left
         case RelayAssigned() | RefusalReported() if _assignment_before(state, fact):
             return True
         case ApprovalSigned() | RelayAssigned():
-            return fact.attempt == state.attempt and stage in _LEFT
+            left = stage in _LEFT or state.cancelling is not None
+            return fact.attempt == state.attempt and left
         case ApprovalExpired():
             return fact.attempt == state.attempt and stage in _LEFT | {Stage.EXPIRED}
         case RequestRejected():
@@ -319,6 +252,12 @@ def _groundless(state: RequestState, fact: RequestFact) -> bool:
             return fact.attempt != state.attempt or not _refused(state, RelayRefusal.EXPIRED)
         case RequestFailed(reason=FailureReason.CONTRACT_REVERTED):
             return fact.attempt != state.attempt or not _refused(state, RelayRefusal.REVERTED)
+        case RequestFailed(reason=FailureReason.CANCELLED):
+            return fact.attempt != state.attempt or not may_be_given_up(state)
+        case RetryReported():
+            return not _may_be_retried(state)
+        case CancelReported():
+            return state.evidence is not None or state.cancelling is not None
         case RelayAssigned():
             return fact.attempt != state.attempt or not _may_be_assigned(state, fact.assignment)
         case AttemptFact() | RequestFailed():
@@ -346,9 +285,33 @@ def _refused(state: RequestState, reason: RelayRefusal) -> bool:
     return state.refusal is not None and state.refusal.reason is reason
 
 
+WITH_A_LANE = frozenset({Stage.RELAYING, Stage.SUBMITTED, Stage.INCLUDED})
+
+
+def may_be_given_up(state: RequestState) -> bool:
+    """For a request that is being cancelled: nothing of ours can execute it any more. Without a
+    lane that is so at once; a lane has to prove it, by giving the work back."""
+    if state.stage not in WITH_A_LANE:
+        return True
+    return state.refusal is not None and not _refused(state, RelayRefusal.ALREADY_PROCESSED)
+
+
+def _may_be_retried(state: RequestState) -> bool:
+    """Not what the contract has executed, what was taken back, what is just being cancelled; and of
+    what was rejected only what another configuration may admit."""
+    if state.evidence is not None or state.origin_retracted:
+        return False
+    if isinstance(state.ending, RequestRejected):
+        return state.ending.reason is RejectionReason.UNKNOWN_CHAIN
+    return state.cancelling is None or state.stage in TERMINAL
+
+
 def _relied_on(state: RequestState, fact: RequestFact) -> bool:
-    """False for the loss of something that the state does not stand on: it moves no stage."""
+    """False for the loss of something that the state does not stand on: it moves no stage. Nor does
+    a retry of what goes its way."""
     match fact:
+        case RetryReported() if state.stage in WITH_A_LANE:
+            return _refused(state, RelayRefusal.ALREADY_PROCESSED)
         case RetractionReported():
             return state.evidence is not None and state.evidence.seat == fact.seat
         case OrphaningReported():
@@ -395,6 +358,16 @@ def _recorded(state: RequestState, fact: RequestFact, record: Record) -> Request
                 ending = None if state.stage is Stage.RECEIVED else state.ending
                 return replace(state, evidence=None, ending=ending, retracted_seats=gone)
             return replace(state, retracted_seats=gone)
-        case RequestRejected() | RequestFailed() | RequestCompleted() | RequestRetracted():
+        case CancelReported():
+            return replace(state, orders=(*state.orders, fact), cancelling=fact)
+        case RetryReported():
+            opened = record.at_seconds if state.ending is not None else state.opened_seconds
+            orders = (*state.orders, fact)
+            return replace(
+                state, orders=orders, opened_seconds=opened, cancelling=None, ending=None
+            )
+        case RequestCompleted():
+            return replace(state, ending=fact, cancelling=None)
+        case RequestRejected() | RequestFailed() | RequestRetracted():
             return replace(state, ending=fact)
     raise AssertionError(f"no rule keeps {fact.kind}")

@@ -13,12 +13,17 @@ from orchestrator.core.contract import (
     calldata,
     digest,
 )
-from orchestrator.core.lifecycle import RequestState, Stage
+from orchestrator.core.lifecycle import (
+    WITH_A_LANE,
+    RequestState,
+    Stage,
+    may_be_given_up,
+)
 from orchestrator.core.policy import normalised_amount, normalised_user, screen
 from orchestrator.core.pool import Choose, in_turn
 from orchestrator.core.terms import Terms
-from schemas.base import Fact
-from schemas.lanes import RelayRefusal, RelayRequested
+from schemas.base import Fact, instant
+from schemas.lanes import CancellationRequested, RelayRefusal, RelayRequested
 from schemas.requests import (
     ApprovalDrafted,
     ApprovalExpired,
@@ -70,6 +75,8 @@ def pending(state: RequestState, terms: Terms, choose: Choose = in_turn) -> Owed
     if state.origin_retracted:
         assert received.origin_event is not None
         return _request(RequestRetracted(request_key=state.key, seat=received.origin_event))
+    if state.cancelling is not None and state.stage is not Stage.FAILED:
+        return _cancelled(state)
     chain = terms.chains.get(received.chain_id)
     match state.stage:
         case Stage.RECEIVED:
@@ -222,6 +229,61 @@ def relay(state: RequestState) -> RelayRequested:
     )
 
 
+def cancellation(state: RequestState) -> CancellationRequested:
+    """For the lane that has the work. The request must be assigned and being cancelled."""
+    assert state.received and state.assigned and state.cancelling
+    return CancellationRequested(
+        chain_id=state.received.chain_id,
+        wallet=state.assigned.wallet,
+        request_key=state.key,
+        attempt=state.attempt,
+        assignment=state.assigned.assignment,
+        order=state.cancelling.order,
+    )
+
+
+def _cancelled(state: RequestState) -> Owed | None:
+    """Ended when nothing of ours can execute it any more; before that, its lane gives it back. What
+    the lane gave back as processed waits for the evidence."""
+    order = state.cancelling
+    assert order is not None
+    if state.stage in WITH_A_LANE and state.refusal is None:
+        return Append(LANES, cancellation(state))
+    if not may_be_given_up(state):
+        return None
+    return _request(
+        RequestFailed(
+            request_key=state.key,
+            attempt=state.attempt,
+            reason=FailureReason.CANCELLED,
+            detail=_as_cancelled(state, f"cancelled by {order.who}: {order.why}"),
+            order=order.order,
+        )
+    )
+
+
+def _as_cancelled(state: RequestState, by_whom: str) -> str:
+    if state.drafted is None:
+        return f"{by_whom}; no approval was drafted"
+    deadline = _moment(state.drafted.deadline)
+    if state.signed is None and state.attempt == 1:
+        return (
+            f"{by_whom}; its approval was drafted, and no signature of it is on the log (one that "
+            f"KMS was being asked for is thrown away, and would be valid until {deadline})"
+        )
+    return (
+        f"{by_whom}; its approval was signed, and whoever holds it may still execute it until "
+        f"{deadline}: the evidence of that would complete the request all the same"
+    )
+
+
+def _moment(seconds: int) -> str:
+    try:
+        return instant(seconds)
+    except (OverflowError, OSError, ValueError):  # no calendar holds it
+        return f"{seconds} (Unix seconds)"
+
+
 def _refused(state: RequestState) -> Owed | None:
     refusal = state.refusal
     assert refusal is not None
@@ -244,5 +306,5 @@ def _refused(state: RequestState) -> Owed | None:
                     detail=refusal.detail,
                 )
             )
-        case RelayRefusal.ALREADY_PROCESSED | RelayRefusal.WALLET_UNFIT:
+        case RelayRefusal.ALREADY_PROCESSED | RelayRefusal.WALLET_UNFIT | RelayRefusal.CANCELLED:
             return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from orchestrator.core.keys import mint_key, redeem_key
 from orchestrator.core.policy import normalised_amount, normalised_user
 from schemas.base import Record, RequestType
+from schemas.controls import CancelOrdered, RetryOrdered
 from schemas.evm import ContractEvent, EventName, EventRetracted
 from schemas.kuro import MintOk
 from schemas.lanes import (
@@ -19,6 +20,7 @@ from schemas.lanes import (
     relay_parts,
 )
 from schemas.requests import (
+    CancelReported,
     EvidenceReported,
     InclusionReported,
     OrphaningReported,
@@ -26,12 +28,13 @@ from schemas.requests import (
     RequestFact,
     RequestReceived,
     RetractionReported,
+    RetryReported,
     SubmissionReported,
 )
 
 
 def reported(record: Record) -> RequestFact | None:
-    """What a record of `kuro.events`, `evm.events` or `lanes` says about a request."""
+    """What a record of `kuro.events`, `evm.events`, `lanes` or `controls` says about a request."""
     match record.fact:
         case MintOk() as mint:
             return RequestReceived(
@@ -64,6 +67,11 @@ def reported(record: Record) -> RequestFact | None:
                 detail=refused.detail,
                 block_number=refused.block_number,
                 block_timestamp=refused.block_timestamp,
+            )
+        case RetryOrdered() | CancelOrdered() as order:
+            told = RetryReported if isinstance(order, RetryOrdered) else CancelReported
+            return told(
+                request_key=order.request_key, order=order.order, who=order.who, why=order.why
             )
     return None
 

@@ -14,6 +14,7 @@ from schemas.requests import (
     ApprovalDrafted,
     ApprovalExpired,
     ApprovalSigned,
+    CancelReported,
     EvidenceReported,
     FailureReason,
     InclusionReported,
@@ -28,6 +29,7 @@ from schemas.requests import (
     RequestRejected,
     RequestRetracted,
     RetractionReported,
+    RetryReported,
     SubmissionReported,
 )
 
@@ -81,8 +83,9 @@ def received(
     )
 
 
-def rejected(detail: str = "no") -> RequestRejected:
-    reason = RejectionReason.INVALID_AMOUNT
+def rejected(
+    detail: str = "no", reason: RejectionReason = RejectionReason.INVALID_AMOUNT
+) -> RequestRejected:
     return RequestRejected(request_key=KEY, reason=reason, detail=detail)
 
 
@@ -187,8 +190,23 @@ def failed(
     attempt: int = 1,
     reason: FailureReason = FailureReason.CONTRACT_REVERTED,
     detail: str = "why",
+    order: str | None = None,
 ) -> RequestFailed:
-    return RequestFailed(request_key=KEY, attempt=attempt, reason=reason, detail=detail)
+    return RequestFailed(
+        request_key=KEY, attempt=attempt, reason=reason, detail=detail, order=order
+    )
+
+
+def cancelled(order: str = "c-1", why: str = "asked for") -> CancelReported:
+    return CancelReported(request_key=KEY, order=order, who="ann", why=why)
+
+
+def retried(order: str = "r-1", why: str = "mended") -> RetryReported:
+    return RetryReported(request_key=KEY, order=order, who="bob", why=why)
+
+
+def given_up(attempt: int = 1, order: str = "c-1") -> RequestFailed:
+    return failed(attempt, FailureReason.CANCELLED, order=order)
 
 
 def gone(place: str = ORIGIN) -> RequestRetracted:
@@ -232,4 +250,11 @@ SITUATIONS: dict[str, list[RequestFact]] = {
     "RELAYING, reverted": [*_RELAYING, refused(reason=REVERTED)],
     "INCLUDED, proved": [*_INCLUDED, evidence()],
     "SUBMITTED, origin gone": [*_SUBMITTED, retracted(ORIGIN)],
+    "DRAFTED, being cancelled": [received(), drafted(), cancelled()],
+    "RELAYING, being cancelled": [*_RELAYING, cancelled()],
+    "RELAYING, given up": [*_RELAYING, cancelled(), refused(reason=RelayRefusal.CANCELLED)],
+    "SUBMITTED, processed": [*_SUBMITTED, refused(reason=RelayRefusal.ALREADY_PROCESSED)],
+    "FAILED, cancelled": [received(), drafted(), cancelled(), given_up()],
+    "FAILED, retried": [*_RELAYING, refused(reason=REVERTED), failed(), retried()],
+    "REJECTED, chain unknown": [received(), rejected(reason=RejectionReason.UNKNOWN_CHAIN)],
 }

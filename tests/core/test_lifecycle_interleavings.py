@@ -1,8 +1,9 @@
 """A request among its surroundings: two sources that tell in order but may tell again, decisions
-that land late, twice and in any order, a chain that executes and reorganises, time that passes.
+that land late, twice and in any order, a chain that executes and reorganises, time that passes,
+and an operator who cancels and retries.
 
 Whatever the interleaving: nothing lawful is refused, at most one approval can execute, and once
-the surroundings hold still the request is completed.
+the surroundings hold still the request is completed, or was cancelled and never executed.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from orchestrator.core.lifecycle import Stage, Verdict, evolve
 from orchestrator.core.owing import Sign, pending
-from schemas.requests import ApprovalDrafted
+from schemas.lanes import CancellationRequested, RelayRefusal
+from schemas.requests import ApprovalDrafted, FailureReason, OrderReported
 from schemas.topics import REQUESTS
 from tests.core.facts import (
     START,
     TERMS,
+    cancelled,
     evidence,
     included,
     orphaned,
@@ -25,6 +28,7 @@ from tests.core.facts import (
     record,
     refused,
     retracted,
+    retried,
     seat,
     signed,
     submitted,
@@ -47,6 +51,8 @@ class Surroundings(RuleBasedStateMachine):
         self.inclusions = []
         self.executed = None
         self.reorganised = False
+        self.orders, self.orders_read = [], 0
+        self.given_back = set()
 
     def append(self, fact):
         self.second += 1
@@ -55,6 +61,8 @@ class Surroundings(RuleBasedStateMachine):
         lawful = {Verdict.APPLIED, Verdict.REPEATED}
         if self.reorganised and isinstance(fact, ApprovalDrafted):
             lawful.add(Verdict.CONFLICT)  # drafted for the former origin: the first one counts
+        if isinstance(fact, OrderReported):
+            lawful.add(Verdict.OUT_OF_ORDER)  # it makes no sense there: refused, and said so
         assert verdict in lawful, (before and before.stage, fact, verdict)
         if verdict is Verdict.APPLIED and isinstance(fact, ApprovalDrafted):
             self.digests[fact.attempt] = (fact.digest, fact.deadline)
@@ -75,10 +83,23 @@ class Surroundings(RuleBasedStateMachine):
             self.append(self.lane[self.lane_read])
             self.lane_read += 1
 
+    @rule(cancels=st.booleans())
+    @precondition(lambda self: len(self.orders) < 5)
+    def an_operator_orders(self, cancels):
+        name = f"o-{len(self.orders)}"
+        self.orders.append(cancelled(name) if cancels else retried(name))
+
+    @rule()
+    def the_orders_source_tells(self):
+        if self.orders_read < len(self.orders):
+            self.append(self.orders[self.orders_read])
+            self.orders_read += 1
+
     @rule(steps=st.integers(1, 4))
     def a_source_starts_anew_from_an_earlier_place(self, steps):
         self.evm_read = max(0, self.evm_read - steps)
         self.lane_read = max(0, self.lane_read - steps)
+        self.orders_read = max(0, self.orders_read - steps)
 
     @rule(times=st.integers(1, 2))
     @precondition(lambda self: self.state is not None)
@@ -88,8 +109,18 @@ class Surroundings(RuleBasedStateMachine):
             self.decided += [signed(owed.attempt, f"a{n}", owed.digest) for n in range(times)]
         elif owed is not None and owed.topic is REQUESTS:
             self.decided += [owed.fact] * times
-        elif owed is not None:
+        elif owed is not None and isinstance(owed.fact, CancellationRequested):
+            self.the_lane_gives_back(owed.fact.attempt)
+        elif owed is not None and owed.fact.attempt not in self.given_back:
             self.relays.setdefault(owed.fact.attempt, owed.fact)
+
+    def the_lane_gives_back(self, attempt):
+        """Unless a transaction of it was mined; it never takes the work up again."""
+        mined = any(attempt == other for other, _ in self.inclusions)
+        if not mined and attempt not in self.given_back:
+            self.given_back.add(attempt)
+            self.relays.pop(attempt, None)
+            self.lane.append(refused(attempt, RelayRefusal.CANCELLED))
 
     @rule(choice=st.integers(0, 50))
     @precondition(lambda self: self.decided)
@@ -167,6 +198,8 @@ class Surroundings(RuleBasedStateMachine):
                 self.the_chains_source_tells()
             while self.lane_read < len(self.lane):
                 self.the_lanes_source_tells()
+            while self.orders_read < len(self.orders):
+                self.the_orders_source_tells()
             self.somebody_decides(times=1)
             while self.decided:
                 self.a_decision_lands(choice=0)
@@ -176,7 +209,11 @@ class Surroundings(RuleBasedStateMachine):
             if working and self.executed is None and attempt in self.relays:
                 newest = sorted(self.relays).index(attempt)
                 self.the_lane_broadcasts_and_a_block_includes(choice=newest)
-        assert self.state.stage is Stage.COMPLETED, self.state
+        if self.state.stage is Stage.FAILED:
+            assert self.state.ending.reason is FailureReason.CANCELLED
+            assert self.executed is None
+        else:
+            assert self.state.stage is Stage.COMPLETED, self.state
 
 
 Surroundings.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -11,13 +11,20 @@ from orchestrator.core.lifecycle import TERMINAL, Stage, Verdict, evolve
 from orchestrator.core.owing import Append, Sign, pending
 from schemas.evm import EventName
 from schemas.lanes import RelayRefusal
-from schemas.requests import ApprovalDrafted, FailureReason, OrphaningReported, RequestFact
+from schemas.requests import (
+    ApprovalDrafted,
+    FailureReason,
+    OrphaningReported,
+    RejectionReason,
+    RequestFact,
+)
 from schemas.topics import REQUESTS
 from tests.core.facts import (
     OTHER_USER,
     TERMS,
     USER,
     assigned,
+    cancelled,
     completed,
     drafted,
     evidence,
@@ -31,6 +38,7 @@ from tests.core.facts import (
     refused,
     rejected,
     retracted,
+    retried,
     seat,
     signed,
     submitted,
@@ -40,6 +48,7 @@ ATTEMPTS = st.integers(1, 3)
 FEW = st.integers(1, 3)
 SEATS = FEW.map(seat)
 ORIGINS = st.sampled_from([seat(101), seat(102), None])
+ORDERS = st.sampled_from(["o-1", "o-2", "o-3"])
 AMOUNTS = st.sampled_from([0, 999, 1000, 2**256 - 1])
 
 # Input that no draft could be made of is left to test_policy: nobody drafts it.
@@ -51,7 +60,11 @@ FACTS: st.SearchStrategy[RequestFact] = st.one_of(
         amount=st.sampled_from(["1000", "01000"]),
         chain_id=st.sampled_from([5920, 5921]),
     ),
-    st.builds(rejected, st.sampled_from(["a", "b"])),
+    st.builds(
+        rejected,
+        st.sampled_from(["a", "b"]),
+        st.sampled_from([RejectionReason.INVALID_AMOUNT, RejectionReason.UNKNOWN_CHAIN]),
+    ),
     st.builds(drafted, ATTEMPTS, st.sampled_from([1_800_086_400, 1])),
     st.builds(signed, ATTEMPTS, st.sampled_from(["aa", "bb"])),
     st.builds(assigned, ATTEMPTS),
@@ -69,7 +82,14 @@ FACTS: st.SearchStrategy[RequestFact] = st.one_of(
     ),
     st.builds(retracted, SEATS | st.sampled_from([seat(101), seat(102)])),
     st.builds(completed, SEATS),
-    st.builds(failed, st.integers(0, 3), st.sampled_from(FailureReason)),
+    st.builds(
+        failed,
+        st.integers(0, 3),
+        st.sampled_from(FailureReason),
+        order=st.sampled_from([None, "o-1", "o-2"]),
+    ),
+    st.builds(cancelled, ORDERS),
+    st.builds(retried, ORDERS),
     st.builds(gone, st.sampled_from([seat(101), seat(102)])),
 )
 

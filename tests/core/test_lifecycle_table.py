@@ -17,12 +17,14 @@ from tests.core.facts import (
     ROUTES,
     SITUATIONS,
     assigned,
+    cancelled,
     completed,
     drafted,
     evidence,
     expired,
     failed,
     folded,
+    given_up,
     gone,
     included,
     orphaned,
@@ -31,6 +33,7 @@ from tests.core.facts import (
     refused,
     rejected,
     retracted,
+    retried,
     seat,
     signed,
     submitted,
@@ -74,6 +77,10 @@ FACTS = {
     "fl1": lambda attempt: failed(1),
     "flm": lambda attempt: failed(attempt, MISMATCH),
     "ret": lambda attempt: gone(),
+    "can": lambda attempt: cancelled("c-1"),
+    "ca2": lambda attempt: cancelled("c-2"),
+    "rty": lambda attempt: retried(),
+    "flc": given_up,
 }
 
 EXPECTED = """
@@ -99,20 +106,78 @@ INCLUDED, proved
             =   !   -   =   -   =   =   =   =   SB  .   -   =   !   .   .   .   CO  -   FL  -
 SUBMITTED, origin gone
             =   RC  -   =   -   =   =   =   IN  .   .   -   .   .   .   =   .   -   -   =   RT
+DRAFTED, being cancelled
+            =   !   -   =   =   =   =   -   -   -   -   -   .   .   .   .   .   -   -   =   -
+RELAYING, being cancelled
+            =   !   -   =   =   =   =   SB  IN  .   .   -   .   .   .   .   .   -   -   =   -
+RELAYING, given up
+            =   !   -   =   =   =   =   SB  IN  .   !   -   .   .   .   .   .   -   -   =   -
+SUBMITTED, processed
+            =   !   -   =   -   =   =   =   IN  .   !   -   .   .   .   .   .   -   -   =   -
+FAILED, cancelled
+            =   !   =   =   =   =   =   .   .   .   .   =   .   .   .   .   .   -   =   =   -
+FAILED, retried
+            =   !   RJ  =   DR  =   =   .   .   .   !   =   .   .   .   .   .   -   =   =   -
+REJECTED, chain unknown
+            =   !   !   =   -   -   -   -   -   -   -   -   .   .   .   .   .   -   -   =   -
+"""
+
+EXPECTED_OF_ORDERS = """
+            can ca2 rty flc
+nothing     -   -   -   -
+UNBACKED    -   -   -   =
+RECEIVED    .   .   .   =
+DRAFTED     .   .   .   =
+SIGNED      .   .   .   =
+RELAYING    .   .   .   =
+SUBMITTED   .   .   .   =
+INCLUDED    .   .   .   =
+EXPIRED     .   .   .   =
+COMPLETED   -   -   -   =
+REJECTED    -   -   -   =
+FAILED      -   -   RC  =
+RETRACTED   -   -   -   =
+RELAYING, time is over
+            .   .   .   =
+RELAYING, reverted
+            .   .   .   =
+INCLUDED, proved
+            -   -   -   =
+SUBMITTED, origin gone
+            .   .   -   =
+DRAFTED, being cancelled
+            =   -   -   FL
+RELAYING, being cancelled
+            =   -   -   -
+RELAYING, given up
+            =   -   -   FL
+SUBMITTED, processed
+            .   .   RC  =
+FAILED, cancelled
+            =   -   RC  =
+FAILED, retried
+            .   .   =   =
+REJECTED, chain unknown
+            -   -   RC  =
 """
 
 
 def cells() -> list[tuple[str, str, str]]:
+    found = [*cells_of(EXPECTED), *cells_of(EXPECTED_OF_ORDERS)]
+    assert {column for _, column, _ in found} == set(FACTS)
+    assert len(set(found)) == (1 + len(SITUATIONS)) * len(FACTS)
+    return found
+
+
+def cells_of(table: str) -> list[tuple[str, str, str]]:
     found, situation = [], ""
-    header, *rows = EXPECTED.strip("\n").splitlines()
+    header, *rows = table.strip("\n").splitlines()
     columns = header.split()
-    assert columns == list(FACTS)
     for row in rows:
         if not row.startswith(" "):
             situation = row.strip() if row.strip() in SITUATIONS else row.split()[0]
         words = row.removeprefix(situation).split()
         found += [(situation, column, cell) for column, cell in zip(columns, words, strict=False)]
-    assert len(found) == (1 + len(SITUATIONS)) * len(FACTS)
     return found
 
 

@@ -11,7 +11,7 @@ from orchestrator.core.lifecycle import TERMINAL, Stage, Verdict, evolve
 from orchestrator.core.owing import Append, Sign, approval_of, pending, relay
 from orchestrator.core.terms import ChainTerms, Terms
 from schemas.evm import EventName
-from schemas.lanes import RelayRefusal, RelayRequested
+from schemas.lanes import CancellationRequested, LaneFact, RelayRefusal, RelayRequested
 from schemas.requests import (
     ApprovalDrafted,
     ApprovalExpired,
@@ -74,6 +74,13 @@ OWED = {
     "RELAYING, reverted": RequestFailed,
     "INCLUDED, proved": RequestCompleted,
     "SUBMITTED, origin gone": RequestRetracted,
+    "DRAFTED, being cancelled": RequestFailed,
+    "RELAYING, being cancelled": CancellationRequested,
+    "RELAYING, given up": RequestFailed,
+    "SUBMITTED, processed": None,
+    "FAILED, cancelled": None,
+    "FAILED, retried": ApprovalDrafted,
+    "REJECTED, chain unknown": None,
 }
 
 
@@ -89,7 +96,7 @@ def test_each_situation_owes_one_thing_and_the_same_again(situation):
     assert pending(state, TERMS) == owed
     assert pending(folded(SITUATIONS[situation]), TERMS) == owed
     if isinstance(owed, Append):
-        assert owed.topic is (LANES if isinstance(owed.fact, RelayRequested) else REQUESTS)
+        assert owed.topic is (LANES if isinstance(owed.fact, LaneFact) else REQUESTS)
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)

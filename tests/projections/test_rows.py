@@ -18,7 +18,13 @@ from projections.text import from_column, from_jsonb, moment, to_column, to_json
 from schemas.base import Fact, Record, RequestType, instant
 from schemas.evm import EventName
 from schemas.lanes import RelayRefusal
-from schemas.requests import ApprovalExpired, RequestRetracted, RetractionReported
+from schemas.requests import (
+    ApprovalExpired,
+    CancelReported,
+    RequestRetracted,
+    RetractionReported,
+    RetryReported,
+)
 from tests.projections.facts import (
     START,
     evidence,
@@ -42,6 +48,8 @@ FACTS: list[Fact] = [
     ApprovalExpired(request_key=KEY, attempt=1, block_number=1, block_timestamp=1),
     RetractionReported(request_key=KEY, event=EventName.MINTED, seat=evidence(KEY).seat),
     RequestRetracted(request_key=KEY, seat=evidence(KEY).seat),
+    CancelReported(request_key=KEY, order="o-1", who="ann", why="asked for"),
+    RetryReported(request_key=KEY, order="o-2", who="bob", why="mended"),
 ]
 
 
@@ -59,11 +67,13 @@ def test_any_state_survives_json_and_makes_a_row(facts: list[Fact]) -> None:
 
 
 def test_every_field_of_the_state_is_encoded() -> None:
-    state = None
-    for number, fact in enumerate([*whole_life(KEY)[:-2], refused(KEY), *whole_life(KEY)[-2:]]):
+    state, written = None, set()
+    orders = FACTS[-2:]
+    life = [*whole_life(KEY)[:-2], *orders, refused(KEY), *whole_life(KEY)[-2:]]
+    for number, fact in enumerate(life):
         state, _ = evolve(state, Record(fact, instant(START + number)))
-    assert state is not None
-    written = set(orjson.loads(encode_state(state))) - {"ending_kind"}
+        assert state is not None
+        written |= set(orjson.loads(encode_state(state))) - {"ending_kind"}
     assert written == {item.name for item in fields(RequestState)}
 
 

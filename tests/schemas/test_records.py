@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from schemas import evm, kuro, lanes, requests
+from schemas import controls, evm, kuro, lanes, requests
 from schemas.base import (
     INT64_MAX,
     UINT256_MAX,
@@ -23,7 +23,15 @@ from schemas.base import (
     instant,
 )
 from schemas.dead_letters import LARGEST_RAW_BYTES, DeadLetter, DeadLetterReason
-from schemas.topics import DEAD_LETTERS, EVM_EVENTS, KURO_EVENTS, LANES, REQUESTS, TOPICS
+from schemas.topics import (
+    CONTROLS,
+    DEAD_LETTERS,
+    EVM_EVENTS,
+    KURO_EVENTS,
+    LANES,
+    REQUESTS,
+    TOPICS,
+)
 
 AT = "2027-01-15T08:00:00.000Z"
 KIND_OF_TOPIC = [(topic, model) for topic in TOPICS.values() for model in topic.kinds.values()]
@@ -43,6 +51,10 @@ FIELDS = {
     "assignment": st.integers(1, 100),
     "number": st.integers(1, 100),
     "chain_id": st.integers(1, INT64_MAX),
+    "order": st.from_regex(r"\A[A-Za-z0-9._-]{1,64}\Z"),
+    "scope": st.sampled_from(
+        ["all", "chain:5920", "wallet:5920:0x" + "aB" * 20, "request:redeem:5920:r-7"]
+    ),
 }
 AMOUNTS = {"amount", "approval_nonce", "max_fee_per_gas_wei", "max_priority_fee_per_gas_wei"}
 TEXTS = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=30)
@@ -56,6 +68,8 @@ def values(name, field, model):
         return st.integers(0, UINT256_MAX) | st.sampled_from([0, 2**53 + 1, UINT256_MAX])
     if name in FIELDS and annotation in (str, int):
         return FIELDS[name]
+    if name == "order" and not field.is_required():
+        return st.none() | FIELDS["order"]
     for pattern in patterns:
         if pattern in by_pattern:
             return by_pattern[pattern]
@@ -246,10 +260,30 @@ def test_each_topic_has_its_kinds_and_partitions():
         evm: EVM_EVENTS,
         requests: REQUESTS,
         lanes: LANES,
+        controls: CONTROLS,
     }
     for module, topic in places.items():
         assert {model.__module__ for model in topic.kinds.values()} == {module.__name__}
     assert list(DEAD_LETTERS.kinds) == ["DeadLetter"]
+
+
+@pytest.mark.parametrize(
+    "scope",
+    ["", "ALL", "chain:", "chain:0", "chain:x", "wallet:5920", "wallet:5920:0x12", "request:"],
+)
+def test_a_scope_that_covers_nothing_is_no_scope(scope):
+    with pytest.raises(ValidationError):
+        controls.WorkPaused(order="o-1", who="ann", why="a test", scope=scope)
+
+
+@pytest.mark.parametrize(
+    "change", [{"who": ""}, {"why": ""}, {"order": ""}, {"order": "a b"}, {"why": "y" * 2001}]
+)
+def test_an_order_without_its_person_or_reason_is_no_order(change):
+    given_order = {"order": "o-1", "who": "ann", "why": "a test", "request_key": "m-1"}
+    assert controls.CancelOrdered(**given_order).id == controls.RetryOrdered(**given_order).id
+    with pytest.raises(ValidationError):
+        controls.CancelOrdered(**given_order | change)
 
 
 @given(st.floats(0, 4e9))

@@ -1,0 +1,130 @@
+"""Where a request can stand, what is known of it, and what can become of a fact about it. The rules
+that move a request from stage to stage are in `lifecycle`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from schemas.base import RequestType
+from schemas.requests import (
+    ApprovalDrafted,
+    ApprovalSigned,
+    CancelReported,
+    EvidenceReported,
+    InclusionReported,
+    OrderReported,
+    RefusalReported,
+    RelayAssigned,
+    RequestCompleted,
+    RequestFailed,
+    RequestReceived,
+    RequestRejected,
+    RequestRetracted,
+    SubmissionReported,
+)
+
+
+class Stage(StrEnum):
+    UNBACKED = "UNBACKED"
+    """The chain executed a request that no fact allows. An alarm, never a normal stage."""
+    RECEIVED = "RECEIVED"
+    DRAFTED = "DRAFTED"
+    SIGNED = "SIGNED"
+    RELAYING = "RELAYING"
+    SUBMITTED = "SUBMITTED"
+    INCLUDED = "INCLUDED"
+    EXPIRED = "EXPIRED"
+    COMPLETED = "COMPLETED"
+    REJECTED = "REJECTED"
+    FAILED = "FAILED"
+    RETRACTED = "RETRACTED"
+
+
+class Status(StrEnum):
+    """What the outside sees."""
+
+    PENDING = "PENDING"
+    PROCESSING = "PROCESSING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+
+
+STATUS_OF = {
+    Stage.UNBACKED: Status.FAILED,
+    Stage.RECEIVED: Status.PENDING,
+    Stage.DRAFTED: Status.PROCESSING,
+    Stage.SIGNED: Status.PROCESSING,
+    Stage.RELAYING: Status.PROCESSING,
+    Stage.SUBMITTED: Status.PROCESSING,
+    Stage.INCLUDED: Status.PROCESSING,
+    Stage.EXPIRED: Status.PROCESSING,
+    Stage.COMPLETED: Status.COMPLETED,
+    Stage.REJECTED: Status.FAILED,
+    Stage.FAILED: Status.FAILED,
+    Stage.RETRACTED: Status.FAILED,
+}
+
+TERMINAL = frozenset({Stage.COMPLETED, Stage.REJECTED, Stage.FAILED, Stage.RETRACTED})
+"""Nothing more is owed here. Only evidence, or a retraction, leads out again."""
+
+
+class Verdict(StrEnum):
+    """What became of a fact."""
+
+    APPLIED = "APPLIED"
+    REPEATED = "REPEATED"
+    """Seen before, or overtaken by what stands before it on the log: a no-op, and no error."""
+    CONFLICT = "CONFLICT"
+    """The same id with other content, or a second execution of one request."""
+    OUT_OF_ORDER = "OUT_OF_ORDER"
+    """The table does not admit it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestState:
+    """One request, folded. `changed_at` is when the stage last changed; `opened_seconds` is
+    the time of the fact that opened the current attempt (Unix seconds). `orders` are those of
+    operators that were taken in; `cancelling` is one of them that neither a retry nor evidence has
+    overcome."""
+
+    key: str
+    stage: Stage
+    created_at: str
+    changed_at: str
+    updated_at: str
+    opened_seconds: int
+    received: RequestReceived | None = None
+    drafted: ApprovalDrafted | None = None
+    signed: ApprovalSigned | None = None
+    assigned: RelayAssigned | None = None
+    submission: SubmissionReported | None = None
+    inclusion: InclusionReported | None = None
+    refusal: RefusalReported | None = None
+    evidence: EvidenceReported | None = None
+    retracted_seats: tuple[str, ...] = ()
+    orders: tuple[OrderReported, ...] = ()
+    cancelling: CancelReported | None = None
+    ending: RequestRejected | RequestFailed | RequestCompleted | RequestRetracted | None = None
+
+    @property
+    def attempt(self) -> int:
+        """0 before the first draft."""
+        return self.drafted.attempt if self.drafted else 0
+
+    @property
+    def status(self) -> Status:
+        return STATUS_OF[self.stage]
+
+    @property
+    def type(self) -> RequestType | None:
+        return self.received.type if self.received else None
+
+    @property
+    def origin_event(self) -> str | None:
+        """The contract event that a redeem began with; None for a mint."""
+        return self.received.origin_event if self.received else None
+
+    @property
+    def origin_retracted(self) -> bool:
+        return self.origin_event in self.retracted_seats
