@@ -71,6 +71,7 @@ class Settings(BaseModel):
     wallet_low_wei: Annotated[int, Field(ge=0)] = 10**17
     host: str = "0.0.0.0"  # noqa: S104 - a service in a container listens on all its addresses
     port: Annotated[int, Field(ge=0, le=65_535)] = 3000
+    feed_connections_per_address: Annotated[int, Field(ge=1, le=100_000)] = 20
     log_level: Annotated[str, Field(pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
 
     @field_validator("chain_ids", mode="before")

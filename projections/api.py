@@ -9,6 +9,8 @@ from aiohttp import web
 
 from projections import health_routes, lane_routes, status_routes
 from projections.context import CHAINS, HTTP_METRICS, PROBE, STORE, TERMS, ApiTerms
+from projections.feed import serving
+from projections.feed.serving import FEED, FeedDoor
 from projections.lag import LogProbe
 from projections.metrics import HttpMetrics
 from projections.middleware import accounting, dress, errors
@@ -20,17 +22,24 @@ ROUTES: tuple[Callable[[], list[web.RouteDef]], ...] = (
     health_routes.routes,
     status_routes.routes,
     lane_routes.routes,
+    serving.routes,
 )
 
 
 def make_app(
-    store: Store, probe: LogProbe | None, chains: Collection[int], terms: ApiTerms | None = None
+    store: Store,
+    probe: LogProbe | None,
+    chains: Collection[int],
+    terms: ApiTerms | None = None,
+    feed: FeedDoor | None = None,
 ) -> web.Application:
-    """The application; `store` is opened and closed with it, `probe` closed."""
+    """The application; `store` is opened and closed with it, `probe` and `feed` closed."""
     app = web.Application(middlewares=[accounting, errors], client_max_size=LARGEST_BODY_BYTES)
     app[STORE], app[PROBE], app[CHAINS] = store, probe, chains
     app[TERMS] = terms or ApiTerms()
     app[HTTP_METRICS] = HttpMetrics()
+    app[FEED] = door = feed or FeedDoor(store)
+    app.on_shutdown.append(door.stop)
     for routes in ROUTES:
         app.add_routes(routes())
     app.on_response_prepare.append(dress)
@@ -38,6 +47,7 @@ def make_app(
     async def lifetime(app: web.Application) -> Any:
         await store.open()
         yield
+        await door.close()
         await store.close()
         if probe is not None:
             await probe.close()

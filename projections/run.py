@@ -13,6 +13,7 @@ from projections.api import make_app
 from projections.consumer import Projector
 from projections.context import ApiTerms
 from projections.database import connection_parameters, migrate
+from projections.feed.serving import FeedDoor
 from projections.lag import LogProbe
 from projections.store import Store
 
@@ -47,7 +48,9 @@ async def run_api(
         confirmations={chain.chain_id: chain.confirmations for chain in config.chains.values()},
         replace_after_blocks=settings.replace_after_blocks,
     )
-    app = make_app(store, LogProbe(brokers) if brokers else None, tuple(config.chains), terms)
+    feed = FeedDoor(store, brokers, settings.feed_connections_per_address)
+    probe = LogProbe(brokers) if brokers else None
+    app = make_app(store, probe, tuple(config.chains), terms, feed)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSING_SECONDS)
     await runner.setup()
     try:

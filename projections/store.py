@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString
 
@@ -16,7 +16,7 @@ from orchestrator.errors import OrchestratorError
 from projections.database import connection_parameters, describe, schema_head
 from projections.lanes import OPEN_STATES
 from projections.queries import ListQuery, cursor_of
-from projections.text import to_column
+from projections.text import from_column, to_column
 from schemas.base import RequestType
 
 POOL_CONNECTIONS = 8
@@ -229,6 +229,24 @@ class Store:
             "SELECT label, count FROM projection_tallies WHERE name = 'dead_letters' AND count > 0"
         )
         return {row["label"]: row["count"] for row in rows}
+
+    async def chains_of(self, keys: Iterable[str]) -> dict[str, int]:
+        """The chain of each of these requests that is known."""
+        rows = await self._all(
+            "SELECT request_key, chain_id FROM requests "
+            "WHERE request_key = ANY(%s) AND chain_id IS NOT NULL",
+            [[to_column(key) for key in keys]],
+        )
+        return {from_column(row["request_key"]): row["chain_id"] for row in rows}
+
+    async def facts_of(self, keys: Iterable[str]) -> list[Row]:
+        """The facts of these requests' own topic, one request after the other, in log order."""
+        return await self._all(
+            'SELECT request_key, partition, "offset", value::text AS value FROM request_facts '
+            "WHERE topic = 'requests' AND request_key = ANY(%s) "
+            'ORDER BY request_key, partition, "offset"',
+            [[to_column(key) for key in keys]],
+        )
 
     async def faults(self) -> int:
         rows = await self._all(
