@@ -88,16 +88,16 @@ async def test_resumed_under_load_across_restarts_without_gap_or_repetition(
 
     reader = Reader("")
     async with background(load()):
-        for turn in range(4):
-            part, reader.url = replicas[turn // 2]
+        for turn in range(2):
+            part, reader.url = replicas[turn]
             goal = len(reader.events) + 100
             query = {"from": "start"}
             reading = asyncio.create_task(reader.read(lambda _: False, **query))
             await until(lambda goal=goal: _true(len(reader.events) >= goal), f"turn {turn}")
-            await (part.kill() if turn % 2 else part.stop())
+            await (part.kill() if turn else part.stop())
             await reading
             await part.start()
-            await until(lambda turn=turn: _lives(replicas[turn // 2][1]), "the API lives again")
+            await until(lambda turn=turn: _lives(replicas[turn][1]), "the API lives again")
     expected = await places_on_the_log(stack)
     await reader.read(lambda r: len(r.events) >= len(expected))
     assert in_order(reader.places)
