@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.commands.archives import topics_app
+from orchestrator.commands.doctor import doctor, keys_app
 from orchestrator.commands.tail import tail
 from orchestrator.config import Config, Need, load
 from orchestrator.errors import ConfigurationError, OrchestratorError
@@ -165,7 +166,9 @@ def demo(
     )
 
 
+app.command()(doctor)
 app.command()(tail)
+app.add_typer(keys_app, name="keys")
 app.add_typer(topics_app, name="topics")
 
 

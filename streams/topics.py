@@ -37,6 +37,24 @@ async def prepare_topics(servers: str, replication_factor: int) -> list[str]:
     return created
 
 
+async def check_topics(servers: str) -> list[tuple[str, str]]:
+    """What is wrong, each with its remedy; creates nothing. Raises LogUnavailable."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers, client_id="orchestrator-doctor")
+    try:
+        await admin.start()
+        missing = [name for name in TOPICS if name not in set(await admin.list_topics())]
+        if missing:
+            return [(f"topics are missing: {', '.join(missing)}", "run: orchestrator init")]
+        await _check(admin)
+    except KafkaError as error:
+        raise LogUnavailable(f"no broker answers: {error!r}") from error
+    except StartRefused as error:
+        return [(str(error), "as it says")]
+    finally:
+        await admin.close()
+    return []
+
+
 async def _create_missing(admin: AIOKafkaAdminClient, replication_factor: int) -> list[str]:
     existing = set(await admin.list_topics())
     missing = [topic for topic in TOPICS.values() if topic.name not in existing]

@@ -115,6 +115,23 @@ class KuroSource:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def probe(self) -> tuple[str | None, str | None]:
+        """One connection and one reading of the list: what is wrong with each, None for nothing."""
+        foreseen = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
+        problems: list[str | None] = []
+        async with aiohttp.ClientSession() as session:
+            for attempt in (self._opens(session), self._pending(session)):
+                try:
+                    await attempt
+                    problems.append(None)
+                except foreseen as error:
+                    problems.append(_described(error))
+        return problems[0], problems[1]
+
+    async def _opens(self, session: aiohttp.ClientSession) -> None:
+        async with asyncio.timeout(self._timeout), session.ws_connect(self._websocket_url):
+            return
+
     async def _guarded(self, loop: Coroutine[Any, Any, None]) -> None:
         """A loop never ends; should a fault of ours end it, the consumer learns of it."""
         try:

@@ -1,0 +1,236 @@
+"""What `orchestrator doctor` looks at: each dependency, each with what to do when it is not well.
+
+Nothing is changed and nothing is signed: a signature without its fact would be an incident.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchestrator.commands.showing import ether
+from orchestrator.config import ChainConfig, Config, Need, load
+from orchestrator.errors import ConfigurationError, OrchestratorError
+
+ANSWER_SECONDS = 15.0
+OLD_BLOCK_SECONDS = 120
+TOTAL_SUPPLY = "0x18160ddd"
+"""Selector of ERC-20's `totalSupply()` (EIP-20): whatever has it is a token."""
+
+
+class State(StrEnum):
+    WELL = "well"
+    WARNING = "warning"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the report. `remedy` is empty when there is nothing to do."""
+
+    subject: str
+    state: State
+    detail: str
+    remedy: str = ""
+
+
+Look = Callable[[Config], Awaitable[list[Check]]]
+
+
+async def examine() -> list[Check]:
+    """Every check, those that cannot run included."""
+    found = configuration()
+    looks: list[tuple[str, tuple[Need, ...], Look]] = [
+        ("Kafka", (Need.KAFKA,), kafka),
+        ("PostgreSQL", (Need.DATABASE,), database),
+        ("KMS", (Need.KMS,), kms),
+        ("Kuro", (Need.KURO,), kuro),
+        ("chains", (Need.NODES, Need.CONTRACTS, Need.WALLETS), chains),
+    ]
+    found += [
+        check
+        for checks in await asyncio.gather(*(_looked(*look) for look in looks))
+        for check in checks
+    ]
+    return found
+
+
+def configuration() -> list[Check]:
+    """Every problem of the settings, as if one process ran all roles."""
+    try:
+        load(Need)
+    except ConfigurationError as error:
+        found = []
+        for problem in error.problems:
+            name, _, detail = problem.partition(": ")
+            found.append(Check(name, State.BROKEN, detail, "see env.example"))
+        return found
+    return [Check("settings", State.WELL, "complete for all roles in one process")]
+
+
+async def _looked(subject: str, needs: Iterable[Need], look: Look) -> list[Check]:
+    try:
+        config = load(needs)
+    except ConfigurationError:
+        return [Check(subject, State.BROKEN, "not looked at", "mend the settings first")]
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await look(config)
+    except TimeoutError:
+        detail = f"no answer within {ANSWER_SECONDS:.0f} s"
+        return [Check(subject, State.BROKEN, detail, "is it there, and may this machine reach it?")]
+    except OrchestratorError as error:
+        return [Check(subject, State.BROKEN, str(error), "")]
+
+
+async def kafka(config: Config) -> list[Check]:
+    """The brokers answer; every topic is there, with its partitions and its retention."""
+    from streams.topics import check_topics
+
+    problems = await check_topics(config.kafka)
+    if not problems:
+        return [Check("Kafka", State.WELL, "answers; every topic is as it must be")]
+    return [Check("Kafka", State.BROKEN, detail, remedy) for detail, remedy in problems]
+
+
+async def database(config: Config) -> list[Check]:
+    """It answers, has this version's tables, and somebody writes them."""
+    from projections.health import check_database, check_projection
+    from projections.store import Store
+
+    store = Store(config.database_url)
+    await store.open()
+    try:
+        found = await check_database(store)
+        checks = [
+            _of("PostgreSQL", found["database"], "check DATABASE_URL and its access rules"),
+            _of("tables", found["migrations"], "run: orchestrator init"),
+        ]
+        if all(check.state is State.WELL for check in checks):
+            projection = await check_projection(store)
+            state = State.WELL if projection.ok else State.WARNING
+            remedy = "" if projection.ok else "run: orchestrator project"
+            checks.append(Check("projection", state, projection.detail, remedy))
+        return checks
+    finally:
+        await store.close()
+
+
+def _of(subject: str, check: object, remedy: str) -> Check:
+    ok, detail = bool(getattr(check, "ok", False)), str(getattr(check, "detail", ""))
+    return Check(subject, State.WELL if ok else State.BROKEN, detail, "" if ok else remedy)
+
+
+async def kms(config: Config) -> list[Check]:
+    """The key can be read and is one that signs approvals. Whether it may sign is not tried."""
+    from orchestrator.adapters.kms import KmsSigner
+
+    settings = config.settings
+    assert settings.kms_key_id is not None and settings.aws_region is not None
+    signer = KmsSigner(
+        settings.kms_key_id, settings.aws_region, endpoint_url=settings.aws_endpoint_url_kms
+    )
+    try:
+        address = await signer.address()
+    finally:
+        await signer.close()
+    return [Check("KMS", State.WELL, f"approvals are signed by {address}")]
+
+
+async def kuro(config: Config) -> list[Check]:
+    """Its socket opens and its list of pending requests can be read."""
+    from orchestrator.adapters.kuro import KuroSource
+
+    settings = config.settings
+    assert settings.kuro_websocket_url is not None and settings.kuro_rest_url is not None
+    source = KuroSource(settings.kuro_websocket_url, settings.kuro_rest_url)
+    socket, listed = await source.probe()
+    checks = []
+    for subject, problem, name in (
+        ("Kuro's socket", socket, "KURO_WEBSOCKET_URL"),
+        ("Kuro's list", listed, "KURO_REST_URL"),
+    ):
+        if problem is None:
+            checks.append(Check(subject, State.WELL, "answers"))
+        else:
+            checks.append(Check(subject, State.BROKEN, problem, f"check {name}, and Kuro itself"))
+    return checks
+
+
+async def chains(config: Config) -> list[Check]:
+    found = await asyncio.gather(*(_chain(config, chain) for chain in config.chains.values()))
+    return [check for checks in found for check in checks]
+
+
+async def _chain(config: Config, chain: ChainConfig) -> list[Check]:
+    """Every URL of a chain by itself, its contract, and its wallets."""
+    from orchestrator.adapters.evm_rpc import EvmNode
+
+    checks: list[Check] = []
+    for number, url in enumerate(chain.rpc_urls, 1):
+        subject = f"chain {chain.chain_id}, node {number} of {len(chain.rpc_urls)}"
+        node = EvmNode(chain.chain_id, [url])
+        try:
+            checks.append(await _node(subject, node))
+        except OrchestratorError as error:
+            remedy = f"check URL {number} of KADENA_EVM_CHAIN_{chain.chain_id}_RPC"
+            checks.append(Check(subject, State.BROKEN, str(error), remedy))
+        finally:
+            await node.close()
+    node = EvmNode(chain.chain_id, chain.rpc_urls)
+    try:
+        checks.append(await _contract(chain, node))
+        for wallet in chain.wallets:
+            checks.append(await _wallet(config, chain, wallet, node))
+    except OrchestratorError as error:
+        checks.append(Check(f"chain {chain.chain_id}", State.BROKEN, str(error), "see its nodes"))
+    finally:
+        await node.close()
+    return checks
+
+
+async def _node(subject: str, node: object) -> Check:
+    from orchestrator.adapters.evm_rpc import EvmNode
+
+    assert isinstance(node, EvmNode)
+    await node.check_chain()
+    head = await node.head()
+    age = int(time.time()) - head.timestamp
+    detail = f"at block {head.number}, {max(age, 0)} s old"
+    if age > OLD_BLOCK_SECONDS:
+        remedy = "the node may have stopped syncing, or the chain makes no blocks"
+        return Check(subject, State.WARNING, detail, remedy)
+    return Check(subject, State.WELL, detail)
+
+
+async def _contract(chain: ChainConfig, node: object) -> Check:
+    from orchestrator.adapters.evm_rpc import EvmNode
+    from orchestrator.ports import Call
+
+    assert isinstance(node, EvmNode)
+    subject = f"chain {chain.chain_id}, contract"
+    answer = await node.call(Call(chain.contract, chain.contract, TOTAL_SUPPLY))
+    if len(answer) != 66:
+        name = f"STABLECOIN_CONTRACT_ADDRESS_{chain.chain_id}"
+        detail = f"{chain.contract} is no token: it has no totalSupply"
+        return Check(subject, State.BROKEN, detail, f"check {name}")
+    return Check(
+        subject, State.WELL, f"{chain.contract}, total supply {int(answer, 16)} base units"
+    )
+
+
+async def _wallet(config: Config, chain: ChainConfig, wallet: str, node: object) -> Check:
+    from orchestrator.adapters.evm_rpc import EvmNode
+
+    assert isinstance(node, EvmNode)
+    balance, nonce = await asyncio.gather(node.balance(wallet), node.transaction_count(wallet))
+    low = config.settings.wallet_low_wei
+    detail = f"{wallet}: {ether(balance)} of the chain's currency, nonce {nonce}"
+    if balance < low:
+        state = State.BROKEN if balance == 0 else State.WARNING
+        remedy = f"send it funds: WALLET_LOW_WEI is {ether(low)}"
+        return Check(f"chain {chain.chain_id}, wallet", state, detail, remedy)
+    return Check(f"chain {chain.chain_id}, wallet", State.WELL, detail)
