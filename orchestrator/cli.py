@@ -12,6 +12,7 @@ import typer
 
 from orchestrator.commands.archives import topics_app
 from orchestrator.commands.doctor import doctor, keys_app
+from orchestrator.commands.letters import letters_app
 from orchestrator.commands.tail import tail
 from orchestrator.config import Config, Need, load
 from orchestrator.errors import ConfigurationError, OrchestratorError
@@ -168,6 +169,7 @@ def demo(
 
 app.command()(doctor)
 app.command()(tail)
+app.add_typer(letters_app, name="dead-letters")
 app.add_typer(keys_app, name="keys")
 app.add_typer(topics_app, name="topics")
 

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from schemas.base import Count, Fact
+from schemas.controls import Who, Why
 
 LARGEST_RAW_BYTES = 256 * 1024
 
@@ -65,3 +66,21 @@ class DeadLetter(Fact):
             raw_bytes=len(raw),
             raw_sha256=digest,
         )
+
+
+class DeadLetterReplayed(Fact):
+    """An operator had the bytes of a dead letter read again, now that its cause is mended; they
+    stand at `position`. What the readers made of them this time, they say themselves."""
+
+    letter: Annotated[str, Field(min_length=1, max_length=600)]
+    position: str
+    who: Who
+    why: Why
+
+    @property
+    def id(self) -> str:
+        return f"replayed:{self.letter}:{self.position}"
+
+    @property
+    def key(self) -> str:
+        return self.letter

@@ -97,7 +97,9 @@ CONTROLS = Topic(
         controls.CancelOrdered,
     ),
 )
-DEAD_LETTERS = Topic("dead-letters", 1, _kinds(dead_letters.DeadLetter))
+DEAD_LETTERS = Topic(
+    "dead-letters", 1, _kinds(dead_letters.DeadLetter, dead_letters.DeadLetterReplayed)
+)
 
 TOPICS: dict[str, Topic] = {
     topic.name: topic

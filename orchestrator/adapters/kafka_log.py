@@ -73,6 +73,18 @@ class KafkaWriter:
             raise LogUnavailable(f"appending to {topic.name}: {error!r}") from error
         return [Position(topic.name, item.partition, item.offset) for item in metadata]
 
+    async def append_raw(
+        self, topic: Topic, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]]
+    ) -> Position:
+        """Bytes as they are, for what an operator has read again. Raises LogUnavailable."""
+        try:
+            item = await self._producer.send_and_wait(
+                topic.name, value, key=key, headers=list(headers)
+            )
+        except KafkaError as error:
+            raise LogUnavailable(f"appending to {topic.name}: {error!r}") from error
+        return Position(topic.name, item.partition, item.offset)
+
     async def close(self) -> None:
         await closed(self._producer.stop())
 

@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 
 from orchestrator.closing import closed
 from orchestrator.errors import LogUnavailable
+from schemas.base import Position
 from schemas.topics import Topic
 
 
@@ -83,3 +84,29 @@ async def _seek(
         starts |= {seat: place.offset for seat, place in found.items() if place is not None}
     for seat, offset in starts.items():
         consumer.seek(seat, offset)
+
+
+async def record_at(servers: str, position: Position) -> ConsumerRecord | None:
+    """The record at this very position; None where there is none. Raises LogUnavailable."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=servers,
+        client_id="orchestrator-tail",
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+    )
+    seat = TopicPartition(position.topic, position.partition)
+    try:
+        await consumer.start()
+        consumer.assign([seat])
+        end = (await consumer.end_offsets([seat]))[seat]
+        if position.offset >= end:
+            return None
+        consumer.seek(seat, position.offset)
+        found = await consumer.getmany(seat, timeout_ms=10_000, max_records=1)
+        [record] = found.get(seat, []) or [None]
+        return record if record is not None and record.offset == position.offset else None
+    except KafkaError as error:
+        raise LogUnavailable(f"reading {position}: {error!r}") from error
+    finally:
+        await closed(consumer.stop())

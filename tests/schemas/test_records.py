@@ -264,7 +264,7 @@ def test_each_topic_has_its_kinds_and_partitions():
     }
     for module, topic in places.items():
         assert {model.__module__ for model in topic.kinds.values()} == {module.__name__}
-    assert list(DEAD_LETTERS.kinds) == ["DeadLetter"]
+    assert list(DEAD_LETTERS.kinds) == ["DeadLetter", "DeadLetterReplayed"]
 
 
 @pytest.mark.parametrize(
