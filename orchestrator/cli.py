@@ -14,6 +14,7 @@ from orchestrator.commands.archives import topics_app
 from orchestrator.commands.doctor import doctor, keys_app
 from orchestrator.commands.letters import letters_app
 from orchestrator.commands.tail import tail
+from orchestrator.commands.tokens import token
 from orchestrator.config import Config, Need, load
 from orchestrator.errors import ConfigurationError, OrchestratorError
 from orchestrator.logs import set_up
@@ -172,6 +173,7 @@ app.command()(tail)
 app.add_typer(letters_app, name="dead-letters")
 app.add_typer(keys_app, name="keys")
 app.add_typer(topics_app, name="topics")
+app.command()(token)
 
 
 def main() -> None:

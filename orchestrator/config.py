@@ -9,15 +9,26 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
 from eth_keys.main import KeyAPI
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from limits import parse as parse_limit
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 
 from orchestrator.core.policy import address_or_none
 from orchestrator.core.terms import ChainTerms, Terms
 from orchestrator.errors import ConfigurationError
+from orchestrator.tokens import parse_tokens
 
 DEFAULT_CHAIN_IDS = (5920, 5921, 5922, 5923, 5924)
 LONGEST_NUMBER = 18
@@ -26,6 +37,34 @@ LONGEST_NUMBER = 18
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER
+
+
+def _limit(value: Any) -> Any:
+    """`100/15minutes`, or `off`."""
+    if value != "off":
+        try:
+            parse_limit(value)
+        except (ValueError, TypeError):
+            raise ValueError("a limit such as 100/15minutes or 10/second, or off") from None
+    return value
+
+
+RateLimit = Annotated[str, BeforeValidator(_limit)]
+
+
+def _networks(value: Any) -> Any:
+    """Addresses and networks of a comma-separated list."""
+    if isinstance(value, str):
+        parts = tuple(part.strip() for part in value.split(",") if part.strip())
+        for part in parts:
+            try:
+                ip_network(part)
+            except ValueError:
+                raise ValueError(
+                    f"{part!r} is no address or network such as 192.0.2.0/24"
+                ) from None
+        return parts
+    return value
 
 
 class Need(StrEnum):
@@ -72,6 +111,13 @@ class Settings(BaseModel):
     host: str = "0.0.0.0"  # noqa: S104 - a service in a container listens on all its addresses
     port: Annotated[int, Field(ge=0, le=65_535)] = 3000
     feed_connections_per_address: Annotated[int, Field(ge=1, le=100_000)] = 20
+    api_tokens: SecretStr | None = None
+    api_rate_limit: RateLimit = "100/15minutes"
+    api_rate_limit_page: RateLimit = "3000/15minutes"
+    api_rate_limit_monitoring: RateLimit = "6000/15minutes"
+    api_rate_limit_token: RateLimit = "6000/15minutes"  # noqa: S105 - a number
+    api_rate_limit_store_url: SecretStr | None = None
+    api_trusted_proxies: Annotated[tuple[str, ...], BeforeValidator(_networks)] = ()
     log_level: Annotated[str, Field(pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
 
     @field_validator("chain_ids", mode="before")
@@ -84,6 +130,23 @@ class Settings(BaseModel):
             if any(int(part) == 0 for part in parts):
                 raise ValueError("0 is no chain id")
             return tuple(dict.fromkeys(int(part) for part in parts))
+        return value
+
+    @field_validator("api_tokens")
+    @classmethod
+    def _tokens(cls, value: SecretStr | None) -> SecretStr | None:
+        """Never repeats an entry: it may hold a token by mistake."""
+        faults = parse_tokens(value.get_secret_value())[1] if value else []
+        if faults:
+            raise ValueError("; ".join(faults))
+        return value
+
+    @field_validator("api_rate_limit_store_url")
+    @classmethod
+    def _store(cls, value: SecretStr | None) -> SecretStr | None:
+        schemes = ("redis://", "rediss://", "valkey://", "valkeys://")
+        if value and not value.get_secret_value().startswith(schemes):
+            raise ValueError("must begin with " + ", ".join(schemes))
         return value
 
     @field_validator("log_level", mode="before")
@@ -103,7 +166,7 @@ CHAIN_SETTINGS = (
 )
 """Settings per chain; `<id>` stands for the chain id."""
 
-FILE_SETTINGS = ("DATABASE_URL_FILE", "RELAYER_PRIVATE_KEY_<id>_FILE")
+FILE_SETTINGS = ("DATABASE_URL_FILE", "API_TOKENS_FILE", "RELAYER_PRIVATE_KEY_<id>_FILE")
 """Secrets may stand in files instead."""
 
 
@@ -156,8 +219,9 @@ def load(needs: Iterable[Need], environ: Mapping[str, str] | None = None) -> Con
     values = {
         name: environ[name.upper()] for name in Settings.model_fields if environ.get(name.upper())
     }
-    if "database_url" not in values and environ.get("DATABASE_URL_FILE"):
-        values["database_url"] = _file(environ, "DATABASE_URL_FILE", problems) or ""
+    for name in ("database_url", "api_tokens"):
+        if name not in values and environ.get(f"{name.upper()}_FILE"):
+            values[name] = _file(environ, f"{name.upper()}_FILE", problems) or ""
     settings = _settings(values, problems)
     problems += _missing(values, wanted)
     chains = {

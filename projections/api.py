@@ -8,12 +8,14 @@ from typing import Any
 from aiohttp import web
 
 from projections import health_routes, lane_routes, status_routes
+from projections.access import ACCESS, Access, guard
 from projections.context import CHAINS, HTTP_METRICS, PROBE, STORE, TERMS, ApiTerms
+from projections.dressing import dress
 from projections.feed import serving
 from projections.feed.serving import FEED, FeedDoor
 from projections.lag import LogProbe
 from projections.metrics import HttpMetrics
-from projections.middleware import accounting, dress, errors
+from projections.middleware import accounting, errors
 from projections.store import Store
 
 LARGEST_BODY_BYTES = 16 * 1024
@@ -32,11 +34,14 @@ def make_app(
     chains: Collection[int],
     terms: ApiTerms | None = None,
     feed: FeedDoor | None = None,
+    access: Access | None = None,
 ) -> web.Application:
     """The application; `store` is opened and closed with it, `probe` and `feed` closed."""
-    app = web.Application(middlewares=[accounting, errors], client_max_size=LARGEST_BODY_BYTES)
+    app = web.Application(
+        middlewares=[accounting, errors, guard], client_max_size=LARGEST_BODY_BYTES
+    )
     app[STORE], app[PROBE], app[CHAINS] = store, probe, chains
-    app[TERMS] = terms or ApiTerms()
+    app[TERMS], app[ACCESS] = terms or ApiTerms(), access or Access()
     app[HTTP_METRICS] = HttpMetrics()
     app[FEED] = door = feed or FeedDoor(store)
     app.on_shutdown.append(door.stop)

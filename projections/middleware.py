@@ -71,12 +71,6 @@ async def accounting(request: web.Request, handler: Handler) -> web.StreamRespon
     return response
 
 
-async def dress(request: web.Request, response: web.StreamResponse) -> None:
-    """Headers of every answer, set when it is about to begin: also of one that streams."""
-    response.headers.setdefault(REQUEST_ID_HEADER, request.get(REQUEST_ID, ""))
-    response.headers["X-Content-Type-Options"] = "nosniff"
-
-
 @web.middleware
 async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:

@@ -9,6 +9,7 @@ import structlog
 from aiohttp import web
 
 from orchestrator.config import Config
+from projections.access import access_of
 from projections.api import make_app
 from projections.consumer import Projector
 from projections.context import ApiTerms
@@ -50,7 +51,8 @@ async def run_api(
     )
     feed = FeedDoor(store, brokers, settings.feed_connections_per_address)
     probe = LogProbe(brokers) if brokers else None
-    app = make_app(store, probe, tuple(config.chains), terms, feed)
+    access = access_of(settings)
+    app = make_app(store, probe, tuple(config.chains), terms, feed, access)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSING_SECONDS)
     await runner.setup()
     try:

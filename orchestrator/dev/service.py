@@ -23,6 +23,7 @@ def service_environment(stack: EmbeddedStack, **more: str) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "HOST": "127.0.0.1",
         "CONFIRMATIONS": "2",
+        "API_RATE_LIMIT": "off",
         **stack.environment,
         **more,
     }

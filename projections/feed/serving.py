@@ -18,6 +18,7 @@ import structlog
 from aiohttp import web
 
 from orchestrator.errors import LogUnavailable
+from projections.access import client_of
 from projections.answers import Problem, Refusal
 from projections.feed.cursor import SEATS, Cursor
 from projections.feed.events import Event
@@ -74,7 +75,7 @@ class FeedDoor:
         wanted, begin = parse_request(request)
         if self._feed is None:
             raise Refusal(Problem.UNAVAILABLE, "this process has no KAFKA_BOOTSTRAP_SERVERS")
-        address = request.remote or "unknown"
+        address = client_of(request)
         if self._open[address] >= self._per_address or self.connections >= CONNECTIONS:
             detail = f"at most {self._per_address} open feeds for each address"
             raise Refusal(Problem.RATE_LIMITED, detail, RETRY_LATER)

@@ -12,6 +12,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from orchestrator.dev.stack import EmbeddedStack
+from projections.access import Access
 from projections.api import make_app
 from projections.database import connect, migrate
 from projections.fold import RawRecord
@@ -105,8 +106,8 @@ async def serve() -> AsyncIterator[Callable[..., Awaitable[Client]]]:
     """Start an API on a database URL; all are stopped at the end."""
     clients: list[Client] = []
 
-    async def start(url: str, probe: Any = None) -> Client:
-        client = TestClient(TestServer(make_app(Store(url), probe, [CHAIN])))
+    async def start(url: str, probe: Any = None, access: Access | None = None) -> Client:
+        client = TestClient(TestServer(make_app(Store(url), probe, [CHAIN], access=access)))
         await client.start_server()
         clients.append(client)
         return client
