@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.commands.archives import topics_app
+from orchestrator.commands.decisions import decisions
 from orchestrator.commands.doctor import doctor, keys_app
 from orchestrator.commands.letters import letters_app
 from orchestrator.commands.tail import tail
@@ -169,6 +170,7 @@ def demo(
 
 
 app.command()(doctor)
+app.command()(decisions)
 app.command()(tail)
 app.add_typer(letters_app, name="dead-letters")
 app.add_typer(keys_app, name="keys")
