@@ -33,7 +33,7 @@ class Decider:
         self._writer = writer
         self._terms = terms
         self._awake = asyncio.Event()
-        self._delivered: dict[str, str] = {}
+        self._delivered: dict[str, tuple[str, str]] = {}
         self._pool = Pool()
 
     async def own(self, partitions: set[int]) -> None:
@@ -103,8 +103,9 @@ class Decider:
                     self._log_endings(facts)
 
     def _owed(self, keys: set[str]) -> dict[str, list[Fact]]:
-        """What these requests owe, per topic, less what this process has delivered for the very
-        same state: its effect is on its way back to us."""
+        """What these requests owe, per topic, less what this process has delivered since the stage
+        last changed: its effect is on its way back to us. A request that came to the same stage
+        once more, and was folded there and back in one go, owes the same fact anew."""
         owed: dict[str, list[Fact]] = {}
         now = asyncio.get_running_loop().time()
         states = {key: self._book.state(key) for key in sorted(keys)}
@@ -113,12 +114,13 @@ class Decider:
                 self._pool.saw(state, now)
         for key, state in states.items():
             item = pending(state, self._terms, self._choose) if state else None
-            if not isinstance(item, Append):
+            if state is None or not isinstance(item, Append):
                 self._delivered.pop(key, None)
                 continue
-            if self._delivered.get(key) == item.fact.id:
+            mark = item.fact.id, state.changed_at
+            if self._delivered.get(key) == mark:
                 continue
-            self._delivered[key] = item.fact.id
+            self._delivered[key] = mark
             owed.setdefault(item.topic.name, []).append(item.fact)
         return owed
 

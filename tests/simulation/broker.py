@@ -18,6 +18,7 @@ from orchestrator.errors import Fenced, LogUnavailable
 from schemas.base import Fact, Position, Record, encode_value, instant
 from schemas.dead_letters import DeadLetter
 from schemas.topics import DEAD_LETTERS, TOPICS, Topic
+from tests.simulation.aiming import Errand
 from tests.simulation.wire import Wire
 
 Item = tuple[Topic, bytes, bytes]
@@ -195,6 +196,7 @@ class SimulatedLog:
             lambda: self._broker.append(items),
             lambda: LogUnavailable(f"appending to {topic.name}: no answer"),
             lambda: self._broker.append(items[:cut]),
+            Errand("append", tuple(facts)),
         )
 
     def owned(self, name: str) -> SimulatedOwnedLog:
@@ -204,6 +206,7 @@ class SimulatedLog:
         self, topic: Topic, starts: Mapping[int, int]
     ) -> AsyncIterator[tuple[int, list[Entry]]]:
         wire = self._wire
+        await wire.passing(Errand(f"replay {topic.name}", last=False))
         await asyncio.sleep(wire.delay())
         partitions = {number: self._broker.partitions[topic.name, number] for number in starts}
         goals = {number: len(found.entries) for number, found in partitions.items()}
@@ -224,6 +227,7 @@ class SimulatedLog:
             if places[number] >= goals[number]:
                 unfinished.remove(number)
             await asyncio.sleep(wire.delay() if wire.chance(0.2) else 0)
+        await wire.passing(Errand(f"replay {topic.name}", first=False))
 
 
 class SimulatedOwnedLog:
@@ -242,7 +246,7 @@ class SimulatedOwnedLog:
 
     async def start(self) -> None:
         self._name, self._epoch = await self._wire.exchange(
-            lambda: self._broker.init(self._name), self._lost
+            lambda: self._broker.init(self._name), self._lost, errand=Errand("fence")
         )
 
     async def append(
@@ -254,8 +258,14 @@ class SimulatedOwnedLog:
             raise LogUnavailable(f"{self._name} is closed")
         items = self._log.items(topic, facts, letters)
         name, epoch = self._name, self._epoch
-        await self._wire.exchange(lambda: self._broker.produce(name, epoch, items), self._lost)
-        await self._wire.exchange(lambda: self._broker.commit(name, epoch), self._lost)
+        begun = Errand("append", tuple(facts), last=False)
+        ended = Errand("append", tuple(facts), first=False)
+        await self._wire.exchange(
+            lambda: self._broker.produce(name, epoch, items), self._lost, errand=begun
+        )
+        await self._wire.exchange(
+            lambda: self._broker.commit(name, epoch), self._lost, errand=ended
+        )
 
     async def close(self) -> None:
         self._closed = True

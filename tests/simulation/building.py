@@ -10,6 +10,7 @@ from eth_utils.crypto import keccak
 from orchestrator.adapters.wallets import LocalWallet
 from orchestrator.config import ChainConfig, Settings
 from orchestrator.core.terms import ChainTerms, Terms
+from tests.simulation.aiming import Aim
 from tests.simulation.broker import Broker
 from tests.simulation.chain import Chain
 from tests.simulation.contract import Stablecoin
@@ -41,11 +42,14 @@ def weather_of(scenario: Scenario, share: float) -> Weather:
     )
 
 
-def build(scenario: Scenario, rng: Random, agents: Agents) -> World:
+def build(scenario: Scenario, rng: Random, agents: Agents, aim: Aim | None = None) -> World:
     loop = SimulatedLoop(rng)
     story = Story(loop)
     log_wire = Wire(loop, rng, weather_of(scenario, 0.5))
     chain_wire = Wire(loop, rng, weather_of(scenario, 1.0))
+    kms_wire = Wire(loop, rng, weather_of(scenario, 1.0))
+    for wire in (log_wire, chain_wire, kms_wire):
+        wire.aim = aim
     settings = Settings(
         approval_ttl_seconds=scenario.ttl_seconds,
         confirmations=scenario.confirmations,
@@ -76,7 +80,7 @@ def build(scenario: Scenario, rng: Random, agents: Agents) -> World:
     broker = Broker(log_wire, fencing=agents.fencing)
     broker.witnesses.append(oracle.witness)
     broker.recorders.append(oracle.recorded)
-    kms = SimulatedKms(Wire(loop, rng, weather_of(scenario, 1.0)), oracle.on_ask)
+    kms = SimulatedKms(kms_wire, oracle.on_ask)
     kms.throttled = scenario.kms_throttled
     terms = Terms(
         {c: ChainTerms(c, CONTRACT, configs[c].wallets) for c in chain_ids}, scenario.ttl_seconds

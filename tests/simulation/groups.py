@@ -14,6 +14,7 @@ from typing import Any
 from orchestrator.errors import LogUnavailable
 from schemas.topics import Topic
 from streams.retrying import Backoff
+from tests.simulation.aiming import Errand
 from tests.simulation.broker import Broker, Entry
 from tests.simulation.loop import CURRENT, Process, SimulatedLoop
 from tests.simulation.story import Story
@@ -196,6 +197,9 @@ class Member:
             await asyncio.sleep(COMMIT_EVERY_SECONDS)
             generation, offsets = self._generation, dict(self._processed)
             if offsets:
+                errand = f"commit offsets of {self.group.name}"
+                await self.group.wire.passing(Errand(errand, last=False))
                 self.group.wire.later(
                     self.group.wire.delay(), self.group.commit, generation, offsets
                 )
+                await self.group.wire.passing(Errand(errand, first=False))

@@ -10,6 +10,7 @@ from typing import TypeVar
 from orchestrator.core.chain import Head, Receipt
 from orchestrator.errors import RpcError, RpcProblem
 from orchestrator.ports import Call, Log
+from tests.simulation.aiming import Errand
 from tests.simulation.chain import GWEI, Chain, View, read_transaction
 from tests.simulation.contract import GAS_OF, IS_PROCESSED, Reverted
 from tests.simulation.wire import Wire
@@ -55,7 +56,7 @@ class SimulatedNode:
             self._fail_over()
         return self._chain.seen[max(0, len(self._chain.seen) - 1 - self._lag)]
 
-    async def _ask(self, act: Callable[[View], T]) -> T:
+    async def _ask(self, act: Callable[[View], T], verb: str = "ask a node") -> T:
         def answered() -> T:
             if self._manners.down:
                 raise RpcError(RpcProblem.UNAVAILABLE, "connection refused")
@@ -64,7 +65,9 @@ class SimulatedNode:
             return act(self._view())
 
         return await self._wire.exchange(
-            answered, lambda: RpcError(RpcProblem.UNAVAILABLE, "no answer in time")
+            answered,
+            lambda: RpcError(RpcProblem.UNAVAILABLE, "no answer in time"),
+            errand=Errand(verb),
         )
 
     async def check_chain(self) -> None:
@@ -167,7 +170,7 @@ class SimulatedNode:
             return answers
 
         try:
-            return await self._ask(take)
+            return await self._ask(take, "broadcast")
         except RpcError as error:
             return [error for _ in raws]
 

@@ -15,6 +15,7 @@ from orchestrator.adapters.kuro import KuroHealth
 from orchestrator.adapters.kuro_messages import Received
 from orchestrator.errors import SigningError, SigningProblem
 from schemas.kuro import Via
+from tests.simulation.aiming import Errand
 from tests.simulation.wire import Wire
 
 _KEY = coincurve.PrivateKey(keccak(text="the key of the simulation"))
@@ -49,7 +50,9 @@ class SimulatedKms:
             return "0x" + raw[:64].hex() + f"{27 + raw[64]:x}"
 
         return await self._wire.exchange(
-            signed, lambda: SigningError(SigningProblem.UNAVAILABLE, "ReadTimeoutError")
+            signed,
+            lambda: SigningError(SigningProblem.UNAVAILABLE, "ReadTimeoutError"),
+            errand=Errand("sign"),
         )
 
     async def close(self) -> None:
@@ -117,7 +120,9 @@ class SimulatedKuroSource:
     async def _list_loop(self) -> None:
         while True:
             try:
-                listed = await self._wire.exchange(lambda: list(self._kuro.allowed), OSError)
+                listed = await self._wire.exchange(
+                    lambda: list(self._kuro.allowed), OSError, errand=Errand("list")
+                )
             except OSError:
                 listed = []
             for message in listed:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, TypeVar
 
+from tests.simulation.aiming import Aim, Errand, Moment
 from tests.simulation.loop import CURRENT, SimulatedLoop
 
 T = TypeVar("T")
@@ -32,6 +33,9 @@ class Weather:
 
 class Wire:
     """One kind of connection (to the log, to a chain, to KMS)."""
+
+    aim: Aim | None = None
+    """A kill that waits for one errand."""
 
     def __init__(self, loop: SimulatedLoop, rng: Random, weather: Weather) -> None:
         self._loop = loop
@@ -57,10 +61,13 @@ class Wire:
         act: Callable[[], T],
         failure: Callable[[], Exception],
         partly: Callable[[], Any] | None = None,
+        errand: Errand | None = None,
     ) -> T:
         """Do `act` there and bring back what it returns or raises; or raise `failure`, having done
         it or not. `partly` is done in place of nothing."""
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        process = CURRENT.get()
+        fate = self.aim.fate(process, errand) if self.aim is not None else None
         loses_request = self.chance(self.weather.lost_request)
         loses_answer = self.chance(self.weather.lost_answer)
 
@@ -82,13 +89,37 @@ class Wire:
             else:
                 self.later(self.delay(), _settle, answer, result)
 
-        process = CURRENT.get()
         dies = process is not None and process.dies_at_effect and self.rng.random() < 0.3
-        if not dies or self.rng.random() < 0.5:
+        if fate is not Moment.BEFORE and (not dies or self.rng.random() < 0.5):
             self.later(self.delay(), arrive)
         if dies and process is not None:
             self._loop.kill(process)
-        return await answer
+        if fate is None or self.aim is None:
+            return await answer
+        return await self._fated(answer, self.aim, fate)
+
+    async def passing(self, errand: Errand) -> None:
+        """A place on the way where a kill may fall; else nothing happens here."""
+        process = CURRENT.get()
+        fate = self.aim.fate(process, errand) if self.aim is not None else None
+        if fate is None or self.aim is None or process is None:
+            return
+        if fate is Moment.AFTER:
+            self.aim.answered = True
+            return
+        self.aim.falls()
+        self._loop.kill(process)
+        await asyncio.get_running_loop().create_future()
+
+    async def _fated(self, answer: asyncio.Future[T], aim: Aim, fate: Moment) -> T:
+        assert aim.victim is not None
+        if fate is not Moment.AFTER:
+            aim.falls()
+            self._loop.kill(aim.victim)
+        try:
+            return await answer
+        finally:
+            aim.answered = aim.fell is None
 
 
 class QuietWire(Wire):
@@ -111,6 +142,7 @@ class QuietWire(Wire):
         act: Callable[[], T],
         failure: Callable[[], Exception],
         partly: Callable[[], Any] | None = None,
+        errand: Errand | None = None,
     ) -> T:
         await asyncio.sleep(0)
         return act()
