@@ -19,12 +19,23 @@ from schemas.base import Position, Record, RequestType, UnreadableRecord
 from schemas.dead_letters import DeadLetter, DeadLetterReason
 from schemas.evm import EventName
 from schemas.kuro import MintOk
-from schemas.lanes import LaneFact, NonceTaken, TransactionFinal, TransactionPrepared
+from schemas.lanes import (
+    LaneFact,
+    NonceTaken,
+    TransactionFinal,
+    TransactionPrepared,
+    relay_parts,
+)
 from schemas.requests import ApprovalDrafted, RequestCompleted, RequestFact
 from schemas.topics import LANES, TOPICS
 from tests.simulation.broker import Entry
 from tests.simulation.chain import Block, Chain
 from tests.simulation.story import Story
+
+def contract_id(relay: str) -> str:
+    """What the contract calls the request behind a piece of work."""
+    return relay_parts(relay)[0].rpartition(":")[2]
+
 
 ENDED = frozenset({Stage.COMPLETED, Stage.REJECTED, Stage.FAILED})
 
@@ -138,9 +149,19 @@ class Oracle:
             if (key, nonce) == seat or chain.chain_id in self.deep:
                 continue
             spent = chain.final.state.nonces.get(key.partition(":")[2], 0) > nonce
-            if not spent or chain.holds(tx_hash) is not None:
+            if not spent or self._may_have_worked(chain, fact.relay, tx_hash):
                 self._violated("one request, two nonces without proof", id=fact.id, first=nonce)
         self._versions[fact.relay].append((fact.key, fact.nonce, fact.tx_hash))
+
+    def _may_have_worked(self, chain: Chain, relay: str, tx_hash: str) -> bool:
+        """False for what was not mined, and for what was mined as a failure, final, while the
+        contract holds the request for unprocessed."""
+        block = chain.holds(tx_hash)
+        if block is None:
+            return False
+        done = contract_id(relay) in chain.final.state.processed
+        failed = not block.receipts[tx_hash].succeeded
+        return done or not failed or block.head.number > chain.final.head.number
 
     def _spent_by_others(self, chain: Chain, fact: NonceTaken) -> None:
         if fact.relay is None or chain.chain_id in self.deep:

@@ -6,11 +6,12 @@ import gc
 import random
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
 
+from tests.simulation.aiming import Aim
 from tests.simulation.building import build
 from tests.simulation.faults import Faults
 from tests.simulation.load import Load
@@ -43,11 +44,17 @@ class Outcome:
 
 
 class Run:
-    def __init__(self, seed: int, agents: Agents) -> None:
+    def __init__(
+        self,
+        seed: int,
+        agents: Agents,
+        scenario: Scenario | None = None,
+        aim: Aim | None = None,
+    ) -> None:
         self.seed = seed
-        self.scenario = Scenario.of(seed)
+        self.scenario = Scenario.of(seed) if scenario is None else scenario
         self.rng = Random(seed)
-        self.world: World = build(self.scenario, self.rng, agents)
+        self.world: World = build(self.scenario, self.rng, agents, aim)
         self.load = Load(self.world, self.scenario, self.rng)
         self.faults = Faults(self.world, self.scenario, self.rng)
         self._over = False
@@ -114,11 +121,19 @@ class Run:
         self._over = True
 
 
-def simulate(seed: int, agents: Agents | None = None) -> Outcome:
-    """Run one seed. The collector waits until the end: it must not end a killed process's tasks."""
+def simulate(
+    seed: int,
+    agents: Agents | None = None,
+    scenario: Scenario | None = None,
+    aim: Aim | None = None,
+    prepare: Callable[[Run], None] = lambda run: None,
+) -> Outcome:
+    """Run one seed; `scenario` and what `prepare` puts in place stand in for what it would decide.
+    The collector waits until the end: it must not end a killed process's tasks."""
     gc.disable()
     try:
-        run = Run(seed, agents or Agents())
+        run = Run(seed, agents or Agents(), scenario, aim)
+        prepare(run)
         outcome = run.run()
         with _unheard():
             del run

@@ -1,0 +1,218 @@
+"""Whole clusters in fair weather, in which one thing happens: each kind of fact is provoked.
+
+A `Target` is an arrow of lanes, of ingestion, or an effect outside of the log: where it is provoked
+and how a kill recognises it. A new kind of `lanes`, `evm.events` or `kuro.events` needs its target
+here, and its row in `docs/crash-table.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from schemas.base import Record, encode_value, instant
+from schemas.evm import ChainHalted, ChainResumed
+from schemas.lanes import TransactionPrepared
+from schemas.topics import EVM_EVENTS, TOPICS
+from tests.simulation.aiming import Aim, Errand, Moment, at_kind, at_verb
+from tests.simulation.broker import Entry
+from tests.simulation.building import FIRST_CHAIN, wallet
+from tests.simulation.chain import Chain
+from tests.simulation.running import Outcome, Run, simulate
+from tests.simulation.scenario import ALL_ROLES, Scenario
+from tests.simulation.staging import FAIR
+from tests.simulation.worker import Agents
+
+SMALL = replace(
+    FAIR,
+    layout=(ALL_ROLES, ALL_ROLES),
+    wallets=1,
+    confirmations=2,
+    block_seconds=1.0,
+    block_share=1.0,
+    mints=4,
+    redeems=1,
+    bad_mints=0,
+    conflicts=0,
+    garbage=0,
+    load_seconds=5.0,
+    faults_seconds=40.0,
+    ttl_seconds=86_400,
+    in_flight_limit=8,
+    outsiders=0,
+    front_runs=0.0,
+)
+Prepare = Callable[[Run], None]
+
+
+def at_first(run: Run, kind: str, act: Callable[[], None]) -> None:
+    """Once, as soon as the log shows a fact of this kind."""
+    seen: list[bool] = []
+
+    def witness(entry: Entry) -> None:
+        if not seen and f'"kind":"{kind}"'.encode() in (entry.value or b""):
+            seen.append(True)
+            run.world.loop.in_world(0.0, act)
+
+    run.world.broker.witnesses.append(witness)
+
+
+def _chain(run: Run) -> Chain:
+    return run.world.chains[FIRST_CHAIN]
+
+
+def nothing(run: Run) -> None:
+    """The usual way."""
+
+
+def orphan(run: Run) -> None:
+    def reorganise() -> None:
+        chain = _chain(run)
+        before = len(chain.blocks)
+        chain.reorganise(4, kept=1.0, share=0.0)
+        for block in chain.blocks[before - 4 :]:
+            run.world.oracle.on_block(chain, block)
+
+    at_first(run, "TransactionIncluded", reorganise)
+
+
+def drop(run: Run) -> None:
+    at_first(run, "TransactionBroadcast", lambda: _chain(run).drop(1.0) and None)
+
+
+def outsider(run: Run) -> None:
+    at_first(run, "TransactionBroadcast", lambda: run.load._outsider(FIRST_CHAIN))
+
+
+def starve(run: Run) -> None:
+    _chain(run).dearer = 200_000
+    at_first(run, "TransactionFinal", lambda: setattr(_chain(run), "dearer", 0))
+
+
+def impoverish(run: Run) -> None:
+    funds, address = _chain(run).funds, wallet(FIRST_CHAIN, 0).address
+    held, funds[address] = funds[address], 0
+    run.world.loop.in_world(20.0, funds.__setitem__, address, held)
+
+
+def reorganise_deeply(run: Run) -> None:
+    """Below what the log saw final; then a person resumes the chain."""
+
+    def resume(entry: Entry) -> None:
+        if entry.topic != EVM_EVENTS.name or b"ChainHalted" not in (entry.value or b""):
+            return
+        halt = TOPICS[entry.topic].decode(entry.value).fact
+        assert isinstance(halt, ChainHalted)
+        fact = ChainResumed(chain_id=halt.chain_id, halt=halt.id, who="a person", why="looked")
+        value = encode_value(Record(fact, instant(run.world.loop.unix_seconds)))
+        key = fact.key.encode()
+        run.world.loop.in_world(5.0, run.world.broker.append, [(EVM_EVENTS, key, value)])
+
+    run.world.broker.witnesses.append(resume)
+    at_first(run, "RequestCompleted", run.faults._reorganise_deeply)
+
+
+def rewrite(run: Run) -> None:
+    """What the lane saw final becomes another block, and the chain is shorter for a while."""
+
+    def reset() -> None:
+        run.world.oracle.deep.add(FIRST_CHAIN)
+        chain = _chain(run)
+        chain.reorganise(chain.confirmations + 12, kept=0.0, share=0.0, longer=-8)
+
+    at_first(run, "TransactionFinal", lambda: run.world.loop.in_world(8.0, reset))
+
+
+@dataclass(frozen=True)
+class Target:
+    wants: Callable[[Errand], bool]
+    scenario: Scenario = SMALL
+    prepare: Prepare = nothing
+    in_a_transaction: bool = False
+    armed_by: str | None = None
+    """The kill waits until the log shows this kind."""
+
+    def moments(self) -> list[Moment]:
+        halfway = [Moment.HALFWAY] if self.in_a_transaction else []
+        return [Moment.BEFORE, *halfway, Moment.AT, Moment.AFTER]
+
+
+SLOW = replace(SMALL, ttl_seconds=60, block_share=0.0, faults_seconds=100.0, redeems=0)
+SHALLOW = replace(SMALL, confirmations=5)
+CROWDED = replace(SMALL, wallets=2)
+DEEP = replace(SMALL, deep_reorganisation=True, mints=6, faults_seconds=60.0)
+
+
+def _of_lane(kind: str, scenario: Scenario = SMALL, prepare: Prepare = nothing) -> Target:
+    return Target(at_kind(kind), scenario, prepare, in_a_transaction=True)
+
+
+def _prepared(test: Callable[[TransactionPrepared], bool]) -> Callable[[Errand], bool]:
+    return lambda errand: errand.verb == "append" and any(
+        isinstance(fact, TransactionPrepared) and test(fact) for fact in errand.facts
+    )
+
+
+FACTS: dict[str, Target] = {
+    "MintOk": Target(at_kind("MintOk")),
+    "ContractEvent": _of_lane("ContractEvent"),
+    "BlocksFollowed": _of_lane("BlocksFollowed"),
+    "EventRetracted": _of_lane("EventRetracted", DEEP, reorganise_deeply),
+    "ChainHalted": _of_lane("ChainHalted", DEEP, reorganise_deeply),
+    "ChainResumed": Target(
+        at_verb("replay evm.events"), DEEP, reorganise_deeply, armed_by="ChainResumed"
+    ),
+    "RelayRequested": Target(at_kind("RelayRequested")),
+    "LaneOpened": _of_lane("LaneOpened"),
+    "TransactionPrepared": _of_lane("TransactionPrepared"),
+    "TransactionBroadcast": _of_lane("TransactionBroadcast"),
+    "TransactionResent": _of_lane("TransactionResent", SMALL, drop),
+    "TransactionIncluded": _of_lane("TransactionIncluded"),
+    "TransactionOrphaned": _of_lane("TransactionOrphaned", SHALLOW, orphan),
+    "TransactionFinal": _of_lane("TransactionFinal"),
+    "RelayRefused": _of_lane("RelayRefused", SLOW),
+    "RelayResumed": _of_lane("RelayResumed", SMALL, starve),
+    "NonceTaken": _of_lane("NonceTaken", SMALL, outsider),
+    "WalletSetAside": _of_lane("WalletSetAside", CROWDED, impoverish),
+    "WalletRestored": _of_lane("WalletRestored", CROWDED, impoverish),
+    "LaneHalted": _of_lane("LaneHalted", DEEP, rewrite),
+}
+"""By the kind of the fact whose append is the arrow."""
+
+EFFECTS: dict[str, Target] = {
+    "a replacement": Target(
+        _prepared(lambda fact: fact.replaces is not None), SLOW, in_a_transaction=True
+    ),
+    "a no-op": Target(_prepared(lambda fact: fact.relay is None), SLOW, in_a_transaction=True),
+    "work given back for another wallet": _of_lane("RelayRefused", CROWDED, impoverish),
+    "KMS signs": Target(at_verb("sign")),
+    "nodes take bytes": Target(at_verb("broadcast")),
+    "nodes take the same bytes again": Target(
+        at_verb("broadcast"), SMALL, drop, armed_by="TransactionBroadcast"
+    ),
+    "a lane or a follower fences": Target(at_verb("fence")),
+    "a lane replays": Target(at_verb("replay lanes")),
+    "a book replays": Target(at_verb("replay requests")),
+    "a follower replays": Target(at_verb("replay evm.events")),
+    "Kuro's list is fetched": Target(at_verb("list")),
+    "offsets of decide": Target(at_verb("commit offsets of decide")),
+    "offsets of sign": Target(at_verb("commit offsets of sign")),
+    "offsets of relay": Target(at_verb("commit offsets of relay")),
+    "a node is asked": Target(at_verb("ask a node")),
+}
+"""What else a process does to the outside, or waits for from it."""
+
+TARGETS = FACTS | EFFECTS
+
+
+def kill_at(target: Target, moment: Moment, seed: int = 1) -> tuple[Aim, Outcome]:
+    """A whole run with one kill; the outcome holds every violation of the oracle."""
+    aim = Aim(target.wants, moment)
+
+    def prepare(run: Run) -> None:
+        target.prepare(run)
+        if target.armed_by is not None:
+            aim.armed = False
+            at_first(run, target.armed_by, lambda: setattr(aim, "armed", True))
+
+    return aim, simulate(seed, Agents(), target.scenario, aim, prepare)
