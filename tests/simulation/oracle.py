@@ -32,6 +32,7 @@ from tests.simulation.broker import Entry
 from tests.simulation.chain import Block, Chain
 from tests.simulation.story import Story
 
+
 def contract_id(relay: str) -> str:
     """What the contract calls the request behind a piece of work."""
     return relay_parts(relay)[0].rpartition(":")[2]

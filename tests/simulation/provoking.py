@@ -148,8 +148,9 @@ def _of_lane(kind: str, scenario: Scenario = SMALL, prepare: Prepare = nothing) 
 
 
 def _prepared(test: Callable[[TransactionPrepared], bool]) -> Callable[[Errand], bool]:
-    return lambda errand: errand.verb == "append" and any(
-        isinstance(fact, TransactionPrepared) and test(fact) for fact in errand.facts
+    return lambda errand: (
+        errand.verb == "append"
+        and any(isinstance(fact, TransactionPrepared) and test(fact) for fact in errand.facts)
     )
 
 

@@ -1,4 +1,4 @@
-"""One request led to any stage, and then over any arrow of the lifecycle's table, with a kill there.
+"""One request led to any stage, then over any arrow of the lifecycle's table, with a kill there.
 
 The agents are the real ones, two processes of them, on the working model of the log. What other
 topics say (Kuro, chains, lanes) is told by the play, so that every stage can meet every fact. An
@@ -164,7 +164,7 @@ class Play:
             self.aim = Aim(self._wanted, moment)
             self.aim.armed = False
             self.aim.on_fall = lambda: self.told_when_it_fell.update(self.ledger.told)
-        memory = {"holds": lambda state: self._holds(state)}
+        memory = {"holds": self._is_held}
         self.world = build(FAIR, Random(1), Agents(decider=PatientDecider, memory=memory), self.aim)
         self.world.broker.witnesses[:] = [self.ledger.witness]
         self.world.broker.recorders.clear()
@@ -173,6 +173,9 @@ class Play:
 
     def _wanted(self, errand: Errand) -> bool:
         return errand.verb == "append" and errand.carries((self.kind,)) and self.stage is self.start
+
+    def _is_held(self, state: RequestState) -> bool:
+        return self._holds(state)
 
     @property
     def state(self) -> RequestState | None:
