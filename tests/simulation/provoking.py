@@ -11,17 +11,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from schemas.base import Record, encode_value, instant
+from schemas.controls import CancelOrdered
 from schemas.evm import ChainHalted, ChainResumed
-from schemas.lanes import TransactionPrepared
-from schemas.topics import EVM_EVENTS, TOPICS
+from schemas.lanes import LaneHalted, LaneResumed, TransactionPrepared
+from schemas.topics import CONTROLS, EVM_EVENTS, LANES, TOPICS
 from tests.simulation.aiming import Aim, Errand, Moment, at_kind, at_verb
 from tests.simulation.broker import Entry
 from tests.simulation.building import FIRST_CHAIN, wallet
 from tests.simulation.chain import Chain
 from tests.simulation.running import Outcome, Run, simulate
 from tests.simulation.scenario import ALL_ROLES, Scenario
-from tests.simulation.staging import FAIR
+from tests.simulation.staging import BY, FAIR
 from tests.simulation.worker import Agents
+from tests.tidy.project import ROOT
 
 SMALL = replace(
     FAIR,
@@ -109,7 +111,12 @@ def reorganise_deeply(run: Run) -> None:
         run.world.loop.in_world(5.0, run.world.broker.append, [(EVM_EVENTS, key, value)])
 
     run.world.broker.witnesses.append(resume)
-    at_first(run, "RequestCompleted", run.faults._reorganise_deeply)
+
+    def reorganise() -> None:
+        run.world.oracle.deep.add(FIRST_CHAIN)
+        _chain(run).reorganise(_chain(run).confirmations + 8, kept=1.0, share=0.0)
+
+    at_first(run, "RequestCompleted", reorganise)
 
 
 def rewrite(run: Run) -> None:
@@ -137,8 +144,41 @@ class Target:
         return [Moment.BEFORE, *halfway, Moment.AT, Moment.AFTER]
 
 
+def cancel(run: Run) -> None:
+    """A person gives up whatever has just been assigned; here it is too late for most of it."""
+
+    def order() -> None:
+        for key in list(run.world.oracle.requests):
+            fact = CancelOrdered(order=f"c.{key.replace(':', '.')}", request_key=key, **BY)
+            value = encode_value(Record(fact, instant(run.world.loop.unix_seconds)))
+            run.world.broker.append([(CONTROLS, fact.key.encode(), value)])
+
+    at_first(run, "RelayAssigned", order)
+
+
+def rewrite_and_resume(run: Run) -> None:
+    """A lane halts, and a person lets it go on."""
+    rewrite(run)
+
+    def resume(entry: Entry) -> None:
+        if entry.topic != LANES.name or b'"kind":"LaneHalted"' not in (entry.value or b""):
+            return
+        halt = LANES.decode(entry.value).fact
+        assert isinstance(halt, LaneHalted)
+        order = f"l-{halt.number}"
+        lane = {"chain_id": halt.chain_id, "wallet": halt.wallet}
+        fact = LaneResumed(**lane, halt=halt.id, order=order, **BY)
+        value = encode_value(Record(fact, instant(run.world.loop.unix_seconds)))
+        item = (LANES, fact.key.encode(), value)
+        run.world.loop.in_world(5.0, run.world.broker.append, [item])
+
+    run.world.broker.witnesses.append(resume)
+
+
 SLOW = replace(SMALL, ttl_seconds=60, block_share=0.0, faults_seconds=100.0, redeems=0)
 SHALLOW = replace(SMALL, confirmations=5)
+GIVEN_UP = replace(SMALL, deep_reorganisation=True)
+"""Safety is all that is asked for: what was cancelled ends otherwise."""
 CROWDED = replace(SMALL, wallets=2)
 DEEP = replace(SMALL, deep_reorganisation=True, mints=6, faults_seconds=60.0)
 
@@ -176,6 +216,9 @@ FACTS: dict[str, Target] = {
     "NonceTaken": _of_lane("NonceTaken", SMALL, outsider),
     "WalletSetAside": _of_lane("WalletSetAside", CROWDED, impoverish),
     "WalletRestored": _of_lane("WalletRestored", CROWDED, impoverish),
+    "CancellationRequested": Target(at_kind("CancellationRequested"), GIVEN_UP, cancel),
+    "LaneResumed": Target(at_verb("fence"), DEEP, rewrite_and_resume, armed_by="LaneResumed"),
+    "LaneReconciled": _of_lane("LaneReconciled", DEEP, rewrite_and_resume),
     "LaneHalted": _of_lane("LaneHalted", DEEP, rewrite),
 }
 """By the kind of the fact whose append is the arrow."""
@@ -203,7 +246,20 @@ EFFECTS: dict[str, Target] = {
 }
 """What else a process does to the outside, or waits for from it."""
 
-TARGETS = FACTS | EFFECTS
+
+def _lanes_reconcile() -> bool:
+    """Whether a lane's owner serves `LaneResumed` yet; else there is nothing to kill."""
+    sources = (ROOT / "streams").glob("*.py")
+    return any("reconcile" in path.read_text(encoding="utf-8") for path in sources)
+
+
+AWAITED = {"LaneReconciled", "LaneResumed"}
+"""Kinds that stand in the vocabulary before the agents that serve them."""
+TARGETS = {
+    name: target
+    for name, target in (FACTS | EFFECTS).items()
+    if name not in AWAITED or _lanes_reconcile()
+}
 
 
 def kill_at(target: Target, moment: Moment, seed: int = 1) -> tuple[Aim, Outcome]:

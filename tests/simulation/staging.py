@@ -14,6 +14,7 @@ from random import Random
 
 from orchestrator.core.lifecycle import TABLE, RequestState, Stage, Verdict, evolve
 from schemas.base import Fact, Position, Record, encode_value, instant
+from schemas.controls import CancelOrdered, RetryOrdered
 from schemas.dead_letters import DeadLetter
 from schemas.evm import ContractEvent, EventName, EventRetracted
 from schemas.lanes import (
@@ -25,7 +26,7 @@ from schemas.lanes import (
     relay_name,
 )
 from schemas.requests import ApprovalDrafted, RequestFact
-from schemas.topics import EVM_EVENTS, LANES, REQUESTS, TOPICS, Topic
+from schemas.topics import CONTROLS, EVM_EVENTS, LANES, REQUESTS, TOPICS, Topic
 from streams.deciding import Decider
 from tests.simulation.aiming import Aim, Errand, Moment
 from tests.simulation.broker import Entry
@@ -243,7 +244,8 @@ class Play:
             await self._reach(start)
         await self._until(lambda: self.stage is start)
         prelude = PRELUDES.get(kind)
-        if prelude is not None and not (kind == "RequestReceived" and start in _UNSEEN):
+        needed = kind not in NEEDED_AT or start in NEEDED_AT[kind]
+        if prelude is not None and needed:
             topic, fact, holds = prelude
             self._tell(topic, fact)
             await self._until(lambda: self.state is not None and holds(self.state))
@@ -307,8 +309,6 @@ LANE_REPORTS = {
     "OrphaningReported",
     "RefusalReported",
 }
-_UNSEEN = (None, Stage.UNBACKED, Stage.RETRACTED)
-"""Where a first origin, or one after the first is gone, needs nothing else."""
 
 
 def _seat(number: int) -> dict[str, object]:
@@ -407,6 +407,8 @@ WAYS: dict[Stage, list[tuple[Topic, Fact, Stage]]] = {
 }
 """What is told, one after the other, and where each leads."""
 
+BY = {"who": "a person", "why": "looked"}
+
 CAUSES: dict[str, tuple[Topic, Fact]] = {
     "RequestReceived": (EVM_EVENTS, asked(ANOTHER_ORIGIN)),
     "EvidenceReported": (EVM_EVENTS, done()),
@@ -415,6 +417,8 @@ CAUSES: dict[str, tuple[Topic, Fact]] = {
     "InclusionReported": (LANES, included(2)),
     "OrphaningReported": (LANES, orphaned(1)),
     "RefusalReported": (LANES, refused(RelayRefusal.REVERTED)),
+    "RetryReported": (CONTROLS, RetryOrdered(order="r-1", request_key=KEY, **BY)),
+    "CancelReported": (CONTROLS, CancelOrdered(order="c-1", request_key=KEY, **BY)),
 }
 """Facts that are reported rather than decided: what is told to have each. The others are decided,
 and come when the play releases the decider or KMS."""
@@ -434,8 +438,21 @@ PRELUDES: dict[str, tuple[Topic, Fact, Callable[[RequestState], bool]]] = {
         refused(RelayRefusal.EXPIRED),
         lambda state: state.refusal is not None,
     ),
+    "RetryReported": (
+        LANES,
+        refused(RelayRefusal.ALREADY_PROCESSED),
+        lambda state: state.refusal is not None,
+    ),
 }
 """What a decision rests on: told while the decider is held back, until the log shows it."""
+
+
+_AFTER_AN_ORIGIN = set(Stage) - {Stage.UNBACKED, Stage.RETRACTED}
+NEEDED_AT: dict[str, set[Stage]] = {
+    "RequestReceived": _AFTER_AN_ORIGIN,
+    "RetryReported": {Stage.RELAYING, Stage.SUBMITTED, Stage.INCLUDED},
+}
+"""Where a prelude is needed, when not everywhere: elsewhere a first origin, or an order, does."""
 
 
 def outcome(state: RequestState | None) -> object:

@@ -15,7 +15,7 @@ from orchestrator.adapters.kafka_log import partition_of
 from orchestrator.adapters.wallets import LocalWallet
 from orchestrator.config import ChainConfig, Settings
 from orchestrator.core.terms import Terms
-from schemas.topics import EVM_EVENTS, KURO_EVENTS, LANES, REQUESTS
+from schemas.topics import CONTROLS, EVM_EVENTS, KURO_EVENTS, LANES, REQUESTS
 from streams.books import Book
 from streams.deciding import Decider
 from streams.following import ChainFollower
@@ -122,7 +122,7 @@ class Worker:
         member = self._member("decide")
         member.owns(book.expect, decider.own)
         member.reads(REQUESTS, decider.read)
-        for topic in (KURO_EVENTS, EVM_EVENTS, LANES):
+        for topic in (KURO_EVENTS, EVM_EVENTS, LANES, CONTROLS):
             member.reads(topic, decider.forward)
         self._running(asyncio.create_task(decider.run(), name="decide"))
         member.start()
