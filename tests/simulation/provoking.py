@@ -21,7 +21,8 @@ from tests.simulation.building import FIRST_CHAIN, wallet
 from tests.simulation.chain import Chain
 from tests.simulation.running import Outcome, Run, simulate
 from tests.simulation.scenario import ALL_ROLES, Scenario
-from tests.simulation.staging import BY, FAIR
+from tests.simulation.staging import FAIR
+from tests.simulation.telling import BY
 from tests.simulation.worker import Agents
 from tests.tidy.project import ROOT
 

@@ -1,7 +1,7 @@
 """`docs/crash-table.md` and the code agree: every arrow has its row and its kill, and no row names
 what is gone.
 
-A new arrow needs: its row there; for `requests`, what provokes it in `tests/simulation/staging.py`;
+A new arrow needs: its row there; for `requests`, what provokes it in `tests/simulation/telling.py`;
 for another topic, its target in `tests/simulation/provoking.py`.
 """
 
@@ -16,7 +16,7 @@ import pytest
 from orchestrator.core.lifecycle import TABLE, Stage
 from schemas.topics import EVM_EVENTS, KURO_EVENTS, LANES, REQUESTS
 from tests.simulation.provoking import EFFECTS, FACTS
-from tests.simulation.staging import CAUSES, PRELUDES, WAYS
+from tests.simulation.telling import CAUSES, PRELUDES, WAYS
 from tests.tidy.project import ROOT
 
 PAGE = (ROOT / "docs" / "crash-table.md").read_text(encoding="utf-8")
@@ -85,7 +85,7 @@ def test_every_effect_has_its_row_once():
 
 def test_every_arrow_can_be_provoked():
     """Else the kills of the simulation would not meet it."""
-    assert set(WAYS) == set(Stage), "tests/simulation/staging.py leads to each stage"
+    assert set(WAYS) == set(Stage), "tests/simulation/telling.py leads to each stage"
     assert set(REQUESTS.kinds) == DECIDED | CAUSES.keys() | PRELUDES.keys()
     kinds = {kind for topic in (LANES, KURO_EVENTS, EVM_EVENTS) for kind in topic.kinds}
     assert set(FACTS) == kinds, "tests/simulation/provoking.py provokes each kind"

@@ -1,0 +1,181 @@
+"""What a play tells: the facts of other topics that lead a request to a stage and over an arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from orchestrator.core.lifecycle import RequestState, Stage
+from schemas.base import Fact
+from schemas.controls import CancelOrdered, RetryOrdered
+from schemas.evm import ContractEvent, EventName, EventRetracted
+from schemas.lanes import (
+    RelayRefusal,
+    RelayRefused,
+    TransactionBroadcast,
+    TransactionIncluded,
+    TransactionOrphaned,
+    relay_name,
+)
+from schemas.topics import CONTROLS, EVM_EVENTS, LANES, Topic
+from tests.simulation.building import CONTRACT, FIRST_CHAIN, wallet
+
+HOLDER = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
+REQUEST_ID = "redeem-7"
+KEY = f"redeem:{FIRST_CHAIN}:{REQUEST_ID}"
+ORIGIN, ANOTHER_ORIGIN, DONE, ELSEWHERE = 101, 102, 103, 109
+
+
+def word(number: int) -> str:
+    return f"0x{number:064x}"
+
+
+LANE_REPORTS = {
+    "SubmissionReported",
+    "InclusionReported",
+    "OrphaningReported",
+    "RefusalReported",
+}
+
+
+def _seat(number: int) -> dict[str, object]:
+    return {
+        "chain_id": FIRST_CHAIN,
+        "block_number": number,
+        "block_hash": word(number),
+        "block_timestamp": 1_800_000_000 + number,
+        "tx_hash": word(number),
+        "log_index": 0,
+    }
+
+
+def _event(name: EventName, number: int, amount: int) -> ContractEvent:
+    return ContractEvent(
+        **_seat(number),
+        contract=CONTRACT,
+        event=name,
+        request_id=REQUEST_ID,
+        account=HOLDER,
+        amount=amount,
+    )
+
+
+def asked(number: int) -> ContractEvent:
+    return _event(EventName.REDEEM_REQUESTED, number, 1000)
+
+
+def done(amount: int = 1000) -> ContractEvent:
+    return _event(EventName.REDEEMED, DONE, amount)
+
+
+def gone(number: int) -> EventRetracted:
+    name = EventName.REDEEMED if number == DONE else EventName.REDEEM_REQUESTED
+    return EventRetracted(**_seat(number), event=name, request_id=REQUEST_ID, reason="deep")
+
+
+def _lane(nonce: int = 1) -> dict[str, object]:
+    return {"chain_id": FIRST_CHAIN, "wallet": wallet(FIRST_CHAIN, 0).address, "nonce": nonce}
+
+
+RELAY = relay_name(KEY, 1, 1)
+
+
+def broadcast(number: int) -> TransactionBroadcast:
+    return TransactionBroadcast(**_lane(), relay=RELAY, tx_hash=word(number))
+
+
+def included(number: int) -> TransactionIncluded:
+    return TransactionIncluded(
+        **_lane(),
+        relay=RELAY,
+        tx_hash=word(number),
+        block_number=number,
+        block_hash=word(number),
+        succeeded=True,
+        gas_used=90_000,
+    )
+
+
+def orphaned(number: int) -> TransactionOrphaned:
+    return TransactionOrphaned(
+        **_lane(), relay=RELAY, tx_hash=word(number), block_hash=word(number)
+    )
+
+
+def refused(reason: RelayRefusal, assignment: int = 1) -> RelayRefused:
+    return RelayRefused(
+        chain_id=FIRST_CHAIN,
+        wallet=wallet(FIRST_CHAIN, 0).address,
+        relay=relay_name(KEY, 1, assignment),
+        reason=reason,
+        detail="told by the play",
+        block_number=9,
+        block_timestamp=1_900_000_000,
+    )
+
+
+_RECEIVED = [(EVM_EVENTS, asked(ORIGIN), Stage.RECEIVED)]
+_RELAYING = [(EVM_EVENTS, asked(ORIGIN), Stage.RELAYING)]
+_SUBMITTED = [*_RELAYING, (LANES, broadcast(1), Stage.SUBMITTED)]
+_INCLUDED = [*_SUBMITTED, (LANES, included(1), Stage.INCLUDED)]
+WAYS: dict[Stage, list[tuple[Topic, Fact, Stage]]] = {
+    Stage.UNBACKED: [(EVM_EVENTS, done(), Stage.UNBACKED)],
+    Stage.RECEIVED: _RECEIVED,
+    Stage.DRAFTED: [(EVM_EVENTS, asked(ORIGIN), Stage.DRAFTED)],
+    Stage.SIGNED: [(EVM_EVENTS, asked(ORIGIN), Stage.SIGNED)],
+    Stage.RELAYING: _RELAYING,
+    Stage.SUBMITTED: _SUBMITTED,
+    Stage.INCLUDED: _INCLUDED,
+    Stage.EXPIRED: [*_RELAYING, (LANES, refused(RelayRefusal.EXPIRED), Stage.EXPIRED)],
+    Stage.COMPLETED: [*_INCLUDED, (EVM_EVENTS, done(), Stage.COMPLETED)],
+    Stage.REJECTED: [(EVM_EVENTS, asked(ORIGIN), Stage.REJECTED)],
+    Stage.FAILED: [*_RELAYING, (LANES, refused(RelayRefusal.REVERTED), Stage.FAILED)],
+    Stage.RETRACTED: [*_SUBMITTED, (EVM_EVENTS, gone(ORIGIN), Stage.RETRACTED)],
+}
+"""What is told, one after the other, and where each leads."""
+
+BY = {"who": "a person", "why": "looked"}
+
+CAUSES: dict[str, tuple[Topic, Fact]] = {
+    "RequestReceived": (EVM_EVENTS, asked(ANOTHER_ORIGIN)),
+    "EvidenceReported": (EVM_EVENTS, done()),
+    "RetractionReported": (EVM_EVENTS, gone(ORIGIN)),
+    "SubmissionReported": (LANES, broadcast(2)),
+    "InclusionReported": (LANES, included(2)),
+    "OrphaningReported": (LANES, orphaned(1)),
+    "RefusalReported": (LANES, refused(RelayRefusal.REVERTED)),
+    "RetryReported": (CONTROLS, RetryOrdered(order="r-1", request_key=KEY, **BY)),
+    "CancelReported": (CONTROLS, CancelOrdered(order="c-1", request_key=KEY, **BY)),
+}
+"""Facts that are reported rather than decided: what is told to have each. The others are decided,
+and come when the play releases the decider or KMS."""
+
+PRELUDES: dict[str, tuple[Topic, Fact, Callable[[RequestState], bool]]] = {
+    "RequestReceived": (EVM_EVENTS, gone(ORIGIN), lambda state: state.origin_retracted),
+    "RequestRetracted": (EVM_EVENTS, gone(ORIGIN), lambda state: state.origin_retracted),
+    "RequestCompleted": (EVM_EVENTS, done(), lambda state: state.evidence is not None),
+    "RequestFailed": (EVM_EVENTS, done(amount=999), lambda state: state.evidence is not None),
+    "RelayAssigned": (
+        LANES,
+        refused(RelayRefusal.WALLET_UNFIT),
+        lambda state: state.stage is Stage.SIGNED or state.refusal is not None,
+    ),
+    "ApprovalExpired": (
+        LANES,
+        refused(RelayRefusal.EXPIRED),
+        lambda state: state.refusal is not None,
+    ),
+    "RetryReported": (
+        LANES,
+        refused(RelayRefusal.ALREADY_PROCESSED),
+        lambda state: state.refusal is not None,
+    ),
+}
+"""What a decision rests on: told while the decider is held back, until the log shows it."""
+
+
+_AFTER_AN_ORIGIN = set(Stage) - {Stage.UNBACKED, Stage.RETRACTED}
+NEEDED_AT: dict[str, set[Stage]] = {
+    "RequestReceived": _AFTER_AN_ORIGIN,
+    "RetryReported": {Stage.RELAYING, Stage.SUBMITTED, Stage.INCLUDED},
+}
+"""Where a prelude is needed, when not everywhere: elsewhere a first origin, or an order, does."""
