@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from projections import health_routes, lane_routes, status_routes
+from projections import assets, health_routes, lane_routes, overview, status_routes
 from projections.access import ACCESS, Access, guard
 from projections.context import CHAINS, HTTP_METRICS, PROBE, STORE, TERMS, ApiTerms
 from projections.dressing import dress
@@ -25,6 +25,8 @@ ROUTES: tuple[Callable[[], list[web.RouteDef]], ...] = (
     status_routes.routes,
     lane_routes.routes,
     serving.routes,
+    overview.routes,
+    assets.routes,
 )
 
 

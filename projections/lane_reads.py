@@ -43,7 +43,7 @@ async def all_lanes(store: Store, terms: ApiTerms) -> list[LaneView]:
     lanes = [Lane(**row) for row in await store.rows(_LANES + " ORDER BY chain_id, wallet")]
     sent: defaultdict[LaneKey, list[Transaction]] = defaultdict(list)
     for row in await store.rows(_ALL_OPEN):
-        transaction = _transaction(row)
+        transaction = transaction_of(row)
         sent[transaction.chain_id, transaction.wallet].append(transaction)
     counts = {
         (row["chain_id"], row["wallet"]): row["count"]
@@ -93,7 +93,7 @@ async def one_lane(store: Store, terms: ApiTerms, chain_id: int, wallet: str) ->
     heads = await heads_of(store, terms)
     return view_of(
         lane,
-        [_transaction(row) for row in (*closed, *sent)],
+        [transaction_of(row) for row in (*closed, *sent)],
         [work_of(row) for row in waiting],
         counted[0]["count"],
         heads.get(chain_id),
@@ -111,7 +111,7 @@ async def heads_of(store: Store, terms: ApiTerms) -> Mapping[int, int]:
     }
 
 
-def _transaction(row: Row) -> Transaction:
+def transaction_of(row: Row) -> Transaction:
     found = Transaction(**row)
     found.state = TransactionState(found.state)
     for name in ("max_fee_per_gas_wei", "max_priority_fee_per_gas_wei"):

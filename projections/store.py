@@ -100,6 +100,16 @@ class Store:
         """What a reading module of its own asks for."""
         return await self._all(statement, values)
 
+    async def snapshot(self, *statements: tuple[LiteralString, list[Any]]) -> list[list[Row]]:
+        """The rows of each statement, all of them as of one moment."""
+        answers = []
+        async with self._cursor() as cursor, cursor.connection.transaction():
+            await cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            for statement, values in statements:
+                await cursor.execute(statement, values)
+                answers.append(await cursor.fetchall())
+        return answers
+
     async def find(self, key_or_id: str, chain_id: int | None = None) -> list[Row]:
         """The request with this key; without one, all requests with this id (at most 20). With
         `chain_id`, only those of that chain count."""
@@ -134,12 +144,7 @@ class Store:
         `created_at` and key of a request never change, so paging neither skips nor repeats one,
         whatever happens meanwhile; requests newer than the first page are not seen.
         """
-        where, values = query.conditions()
-        rows = await self._all(
-            f"SELECT {_SHOWN} FROM requests {where} "  # noqa: S608 - conditions are literals
-            "ORDER BY created_at DESC, request_key DESC LIMIT %s",
-            [*values, query.limit + 1],
-        )
+        rows = await self._all(*page_statement(query))
         shown = rows[: query.limit]
         return shown, cursor_of(shown[-1]) if len(rows) > query.limit else None
 
@@ -253,6 +258,16 @@ class Store:
             "SELECT count FROM projection_tallies WHERE name = 'projection_faults'"
         )
         return int(rows[0]["count"]) if rows else 0
+
+
+def page_statement(query: ListQuery) -> tuple[LiteralString, list[Any]]:
+    """One row more than asked for: it tells whether a next page exists."""
+    where, values = query.conditions()
+    statement: LiteralString = (
+        f"SELECT {_SHOWN} FROM requests {where} "  # noqa: S608 - conditions are literals
+        "ORDER BY created_at DESC, request_key DESC LIMIT %s"
+    )
+    return statement, [*values, query.limit + 1]
 
 
 def is_open(stage: str) -> bool:
