@@ -18,6 +18,7 @@ from aiohttp import web
 
 from orchestrator.core.lifecycle import STATUS_OF, TABLE, TERMINAL, Stage, Status
 from projections.context import CHAINS, STORE, TERMS, ApiTerms
+from projections.feed.serving import FEED
 from projections.lane_reads import transaction_of
 from projections.lane_shapes import Slot, summary_object, view_of
 from projections.lanes import Lane, LaneKey, Transaction
@@ -104,7 +105,13 @@ async def overview(request: web.Request) -> web.Response:
     counts = stages_shown(stages)
     grid = [begin + timedelta(seconds=width * step) for step in range(seconds // width)]
     shown = newest[:REQUESTS_SHOWN]
+    paths = {resource.canonical for resource in request.app.router.resources()}
     body = {
+        "offers": {
+            "controls": "/controls" in paths,
+            "explain": any(path.endswith("/explain") for path in paths),
+            "feed": request.app[FEED].feed is not None,
+        },
         "freshAt": _time(writer[0]["fresh_at"]),
         "window": window,
         "queues": queues_of(counts),

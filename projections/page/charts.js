@@ -7,14 +7,15 @@ import * as format from "./format.js";
 const HEIGHT = 168;
 const MARGIN = { top: 12, right: 10, bottom: 24, left: 42 };
 
-/** 3 to 5 round numbers from 0 to above the largest value. */
-export function ticks(largest) {
-  if (!(largest > 0)) return [0, 1];
-  const raw = largest / 4;
+/** 3 to 6 round numbers, 0 among them, from below the least value to above the largest. */
+export function ticks(largest, least = 0) {
+  if (!(largest > least)) return [0, 1];
+  const raw = (largest - least) / 4;
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 2.5, 5, 10].map((unit) => unit * power).find((value) => value >= raw * 0.999);
   const found = [];
-  for (let value = 0; value < largest + step * 0.999; value += step) found.push(value);
+  const begin = Math.floor(least / step);
+  for (let index = begin; index * step < largest + step * 0.999; index += 1) found.push(index * step);
   return found;
 }
 
@@ -79,8 +80,8 @@ export class Chart {
     const width = Math.max(220, this.plot.clientWidth);
     const { columns, series, summary, bars } = this.data;
     const values = series.flatMap((line) => line.values).filter((value) => value !== null);
-    const marks = ticks(Math.max(0, ...values));
-    const lowest = Math.min(0, ...values);
+    const marks = ticks(Math.max(0, ...values), Math.min(0, ...values));
+    const lowest = marks[0];
     const top = marks.at(-1);
     const inner = { width: width - MARGIN.left - MARGIN.right, height: HEIGHT - MARGIN.top - MARGIN.bottom };
     const y = (value) => MARGIN.top + inner.height * (1 - (value - lowest) / (top - lowest || 1));

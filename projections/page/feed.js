@@ -124,6 +124,10 @@ export class Feed {
       for (const event of parser.push(decoder.decode(value, { stream: true }))) {
         if (event.id !== null) this.cursor = event.id;
         this.delay = FIRST_MS;
+        if (event.name === "error") {
+          this.cursor = null; // the position is lost: from now on, and the poll fills the gap
+          throw new Error("the feed lost its position");
+        }
         if (!event.data) continue;
         try {
           this.onfact(JSON.parse(event.data));

@@ -27,7 +27,7 @@ const STALE_SECONDS = 60;
 
 const state = {
   overview: null, health: null, controls: undefined, answeredAt: null, skew: 0, error: null,
-  feed: "connecting", held: false, due: 0, listDue: 0, asking: false, dirty: false, moved: false, told: false,
+  feed: "absent", held: false, due: 0, listDue: 0, asking: false, dirty: false, moved: false, told: false,
 };
 const now = () => Date.now() + state.skew;
 const ageOf = (at) => (now() - new Date(at).getTime()) / 1000;
@@ -53,6 +53,7 @@ async function refresh() {
     state.overview = answer.body;
     state.answeredAt = Date.now();
     state.error = null;
+    offered(answer.body.offers);
     render();
     if (story.unsettled && state.feed !== "live") story.load();
   } catch (error) {
@@ -121,6 +122,16 @@ async function askHealth() {
   attention();
 }
 
+/** What this API has beside its core: the page asks for nothing that is not there. */
+function offered(offers) {
+  story.explains = offers.explain;
+  if (offers.controls && state.controls === undefined) {
+    state.controls = null;
+    askControls();
+  } else if (!offers.controls) showControls(null);
+  if (offers.feed) feed.start();
+}
+
 async function askControls() {
   try {
     state.controls = pausesOf((await get("/controls")).body);
@@ -163,7 +174,7 @@ async function list(anew) {
 function askAll() {
   refresh();
   askHealth();
-  askControls();
+  if (state.controls) askControls();
   if (Requests.path(read())) list(false);
 }
 
@@ -358,7 +369,7 @@ async function start() {
     return;
   }
   requests = new Requests(lifecycle);
-  feed = new Feed("/feed", onfact, onstate);
+  feed = new Feed("/feed?topic=requests,controls,dead-letters", onfact, onstate);
   listen(viewChanged);
   viewChanged();
   byId("hold").addEventListener("click", switchHold);
@@ -393,8 +404,6 @@ async function start() {
   byId("foot").textContent = `Times are ${format.ZONE}; hover shows UTC. Amounts are tokens of ${format.TOKEN_DECIMALS} decimals.`;
   refresh();
   askHealth();
-  askControls();
-  feed.start();
   setInterval(everySecond, 1000);
   setInterval(() => !document.hidden && !state.held && askHealth(), HEALTH_MS);
 }

@@ -15,9 +15,10 @@ const OPTIONAL = ["HELD", "EXPIRED", "REJECTED", "RETRACTED", "UNBACKED"];
 /** Counts by stage, for mints and redeems; each leads to its requests. */
 export function showPipeline(body) {
   const held = new Map(body.stages.map((row) => [`${row.type}:${row.stage}`, row]));
+  const seen = new Set(body.stages.map((row) => row.stage));
+  const stages = [...STAGES, ...ENDS].filter((stage) => !OPTIONAL.includes(stage) || seen.has(stage));
   const lists = ["MINT", "REDEEM"].map((type) => {
     const queue = body.queues[type.toLowerCase()];
-    const stages = [...STAGES, ...ENDS].filter((stage) => !OPTIONAL.includes(stage) || held.has(`${type}:${stage}`));
     return h(
       "div",
       { class: "flow" },

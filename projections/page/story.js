@@ -32,6 +32,7 @@ export class Story {
     this.key = null;
     this.at = null;
     this.timer = null;
+    this.explains = true; // whether the API has that route
   }
 
   /** Show the request of the view, or nothing; loads only when the view names another. */
@@ -76,10 +77,10 @@ export class Story {
     try {
       const [told, explained] = await Promise.all([
         get(path + moment, { signal }),
-        get(`${path}/explain${moment}`, { signal }).catch((error) => {
+        this.explains ? get(`${path}/explain${moment}`, { signal }).catch((error) => {
           if (signal.aborted) throw error;
           return { body: null, error };
-        }),
+        }) : { body: null },
       ]);
       if (key !== this.key) return;
       this.body = told.body;
@@ -197,7 +198,7 @@ export class Story {
   }
 
   _values(item) {
-    const fact = (name, value) => value !== null && value !== undefined && h("div", {}, h("dt", {}, name), h("dd", {}, value));
+    const fact = (name, value) => value !== null && value !== undefined && value !== false && value !== "" && h("div", {}, h("dt", {}, name), h("dd", {}, value));
     const hash = (value, what) => value && copyable(value, format.short(value, 10, 8), what);
     return h(
       "dl",

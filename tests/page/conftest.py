@@ -1,0 +1,137 @@
+"""Chromium and two services: one whose tables hold a day, without a feed; one that follows a real
+Kafka with its feed. Both are the real API."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+import pytest
+import pytest_asyncio
+from aiohttp import web
+
+from orchestrator.dev.stack import EmbeddedStack
+from projections.api import make_app
+from projections.database import connect, migrate
+from projections.store import Store
+from projections.writer import Writer, load_offsets
+from tests.page.world import CHAINS, day, records
+from tests.projections.conftest import ALL_PARTITIONS
+from tests.projections.facts import MemoryLog
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+MISSING = (
+    "NO BROWSER TESTS: there is no chromium on this machine. The page at / was NOT tested. "
+    "Debian and Ubuntu: apt-get install chromium"
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if CHROMIUM is None:
+        for item in items:
+            if "tests/page" in str(item.path):
+                item.add_marker(pytest.mark.skip(reason=MISSING))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if CHROMIUM is None:
+        terminalreporter.write_line(MISSING, red=True, bold=True)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with EmbeddedStack(
+        tmp_path_factory.mktemp("page"), chain_ids=[], parts={"postgres", "kafka"}
+    ) as started:
+        yield started
+
+
+@asynccontextmanager
+async def serving(app: web.Application, port: int = 0) -> AsyncIterator[str]:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+async def database(stack: EmbeddedStack, name: str) -> str:
+    with psycopg.connect(stack.postgres.url, autocommit=True) as link:
+        link.execute(f"CREATE DATABASE {name}")
+    url = stack.postgres.url.rpartition("/")[0] + "/" + name
+    await migrate(url)
+    return url
+
+
+async def tell(url: str, facts: Any, log: MemoryLog) -> None:
+    """Through the projection's own writer, which then says that it is fresh."""
+    link = await connect(url)
+    try:
+        start = await load_offsets(link, ALL_PARTITIONS)
+        batch = records(log, facts)
+        await Writer(link).write(batch, start, {**start, **log.ends})
+        await beat(link)
+    finally:
+        await link.close()
+
+
+async def beat(link: Any) -> None:
+    await link.execute(
+        "INSERT INTO projection_state (writer, beat_at, fresh_at) VALUES ('test', now(), now()) "
+        "ON CONFLICT (only_row) DO UPDATE SET beat_at = now(), fresh_at = now()"
+    )
+
+
+@dataclass
+class Service:
+    """An API on tables that tests may write to."""
+
+    url: str
+    database: str
+    log: MemoryLog = field(default_factory=MemoryLog)
+
+    async def tell(self, *facts: Any) -> None:
+        await tell(self.database, facts, self.log)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def filled(stack: EmbeddedStack) -> AsyncIterator[Service]:
+    """A day in the tables; no Kafka, so the page polls. The writer keeps saying that it lives."""
+    url = await database(stack, "page_filled")
+    service = Service("", url)
+    await service.tell(*day(time.time()))
+    link = await connect(url)
+
+    async def beating() -> None:
+        while True:
+            await asyncio.sleep(5)
+            await beat(link)
+
+    task = asyncio.create_task(beating())
+    async with serving(make_app(Store(url), None, CHAINS)) as address:
+        service.url = address
+        yield service
+    task.cancel()
+    await link.close()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def browser() -> AsyncIterator[Any]:
+    from playwright.async_api import async_playwright
+
+    async with async_playwright() as playwright:
+        started = await playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox"] if os.geteuid() == 0 else [],
+        )
+        yield started
+        await started.close()
