@@ -41,7 +41,13 @@ export function headers(more = {}) {
 }
 
 const kept = new Map(); // path -> {etag, body}
-const budget = { remaining: null, resetAt: 0, waitUntil: 0 };
+const budgets = new Map(); // the API counts the overview apart from the requests
+
+function budgetOf(path) {
+  const name = path.split(/[?/]/)[1];
+  if (!budgets.has(name)) budgets.set(name, { remaining: null, resetAt: 0, waitUntil: 0 });
+  return budgets.get(name);
+}
 
 function header(response, ...names) {
   for (const name of names) {
@@ -51,7 +57,7 @@ function header(response, ...names) {
   return null;
 }
 
-function note(response) {
+function note(budget, response) {
   const left = header(response, "RateLimit-Remaining", "X-RateLimit-Remaining");
   const reset = header(response, "RateLimit-Reset", "X-RateLimit-Reset");
   const combined = header(response, "RateLimit"); // the draft's newer form: "default";r=50;t=30
@@ -65,14 +71,22 @@ function note(response) {
   budget.resetAt = Date.now() + Math.max(1, seconds || 1) * 1000;
 }
 
-/** How long to wait between two questions of the page's own, in milliseconds. */
-export function spacing(least) {
+/** How long to wait between two questions of the page's own, in milliseconds: what is left of the
+ * limit is spread over the time that is left of its window. */
+export function spacing(path, least) {
   const now = Date.now();
+  const budget = budgetOf(path);
   if (budget.waitUntil > now) return Math.max(least, budget.waitUntil - now);
   if (budget.remaining === null || budget.resetAt < now) return least;
   const left = budget.remaining - RESERVED;
   if (left <= 0) return Math.max(least, budget.resetAt - now);
   return Math.max(least, (budget.resetAt - now) / left);
+}
+
+/** Whether the API's limit leaves room for asking twice as often. */
+export function generous(path) {
+  const budget = budgetOf(path);
+  return budget.remaining !== null && budget.remaining > 500;
 }
 
 async function said(response) {
@@ -106,12 +120,12 @@ export async function get(path, { signal = null, keep = false, accept = [], apar
     const slow = error.name === "TimeoutError";
     throw new ApiError("offline", slow ? "no answer within 20 s" : "the API cannot be reached");
   }
-  if (!apart) note(response);
+  if (!apart) note(budgetOf(path), response);
   if (response.status === 304 && held) return { body: held.body, changed: false, headers: response.headers };
   if (!response.ok && !accept.includes(response.status)) {
     const after = Number.parseFloat(header(response, "Retry-After") || "");
     const wait = Number.isFinite(after) ? after : response.status === 429 ? 60 : null;
-    if (response.status === 429 && !apart) budget.waitUntil = Date.now() + wait * 1000;
+    if (response.status === 429 && !apart) budgetOf(path).waitUntil = Date.now() + wait * 1000;
     const kind = KINDS[response.status] || (response.status < 500 ? "refused" : "failed");
     throw new ApiError(kind, await said(response), response.status, wait);
   }

@@ -2,7 +2,7 @@
 // how fresh all of it is.
 
 import { FILTERS, WINDOWS, go, listen, read } from "./address.js";
-import { ApiError, forget, get, spacing, token } from "./api.js";
+import { ApiError, forget, generous, get, spacing, token } from "./api.js";
 import { Charts } from "./charts.js";
 import { clearFilters, listenToKeys, openHelp, openToken } from "./dialogs.js";
 import { byId, fill, h, icon, loading, problem } from "./dom.js";
@@ -18,6 +18,7 @@ import { Story } from "./story.js";
 // Milliseconds. A poll costs one of the API's requests (100 in 15 minutes by default), so polls keep
 // their distance; the feed tells the rest in between.
 const POLL_MS = 12_000;
+const NEAR_MS = 5_000;
 const POLL_WITH_FEED_MS = 20_000;
 const HIDDEN_MS = 60_000;
 const HEALTH_MS = 30_000;
@@ -97,13 +98,15 @@ function tokenChanged() {
   askAll();
 }
 
+const apart = () => (generous("/overview") ? NEAR_MS : POLL_MS);
+
 /** When the overview is asked for next. */
 function plan() {
-  let wait = state.feed === "live" && !state.dirty ? POLL_WITH_FEED_MS : POLL_MS;
+  let wait = state.feed === "live" && !state.dirty ? POLL_WITH_FEED_MS : apart();
   if (document.hidden) wait = HIDDEN_MS;
   if (state.error) wait = state.error.retrySeconds ? state.error.retrySeconds * 1000 : RETRY_MS;
   if (state.held && !state.error) wait = Number.POSITIVE_INFINITY;
-  state.due = Date.now() + (wait === Number.POSITIVE_INFINITY ? wait : spacing(wait));
+  state.due = Date.now() + (wait === Number.POSITIVE_INFINITY ? wait : spacing("/overview", wait));
 }
 
 async function askHealth() {
@@ -149,7 +152,7 @@ async function list(anew) {
   const view = read();
   const path = Requests.path(view);
   state.moved = false;
-  state.listDue = Date.now() + spacing(LIST_MS);
+  state.listDue = Date.now() + spacing("/status", LIST_MS);
   if (path === null) {
     requests.path = null;
     if (state.overview) requests.set(state.overview.requests.items, state.overview.requests.next);
@@ -243,7 +246,7 @@ function everySecond() {
   const time = Date.now();
   head();
   tick();
-  const eager = state.dirty && state.answeredAt !== null && time - state.answeredAt >= spacing(POLL_MS);
+  const eager = state.dirty && state.answeredAt !== null && time - state.answeredAt >= spacing("/overview", apart());
   if (!state.held && (time >= state.due || eager)) refresh();
   const filtered = requests.path !== null && requests.path !== undefined;
   const asOf = read().at;
