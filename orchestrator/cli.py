@@ -42,8 +42,17 @@ def _configured(needs: Iterable[Need]) -> Config:
     return config
 
 
-def _run(parts: dict[str, Part]) -> None:
-    asyncio.run(run_parts(parts))
+def _run(config: Config, parts: dict[str, Part]) -> None:
+    asyncio.run(run_parts({**parts, **_metrics(config)}))
+
+
+def _metrics(config: Config) -> dict[str, Part]:
+    """The process's own metrics endpoint, where one is asked for."""
+    if not config.settings.metrics_port:
+        return {}
+    from orchestrator.metrics_endpoint import run_metrics
+
+    return {"metrics": lambda stop: run_metrics(config.settings, stop)}
 
 
 @app.command()
@@ -68,7 +77,7 @@ def ingest() -> None:
     from streams.ingest import NEEDS, run_ingest
 
     config = _configured(NEEDS)
-    _run({"ingest": lambda stop: run_ingest(config, stop)})
+    _run(config, {"ingest": lambda stop: run_ingest(config, stop)})
 
 
 @app.command()
@@ -83,7 +92,7 @@ def worker(
 
     chosen = _roles(roles)
     config = _configured({need for role in chosen for need in NEEDS[role]})
-    _run({"worker": lambda stop: run_worker(config, chosen, stop)})
+    _run(config, {"worker": lambda stop: run_worker(config, chosen, stop)})
 
 
 def _roles(text: str) -> list[Role]:
@@ -103,7 +112,7 @@ def project() -> None:
     from projections.run import run_projection
 
     config = _configured([Need.KAFKA, Need.DATABASE])
-    _run({"project": lambda stop: run_projection(config, stop)})
+    _run(config, {"project": lambda stop: run_projection(config, stop)})
 
 
 @app.command()
@@ -112,7 +121,7 @@ def api() -> None:
     from projections.run import run_api
 
     config = _configured([Need.DATABASE])
-    _run({"api": lambda stop: run_api(config, stop)})
+    _run(config, {"api": lambda stop: run_api(config, stop)})
 
 
 @app.command()
@@ -133,6 +142,7 @@ def run() -> None:
                 "worker": lambda stop: run_worker(config, list(Role), stop),
                 "project": lambda stop: run_projection(config, stop),
                 "api": lambda stop: run_api(config, stop),
+                **_metrics(config),
             }
         )
 

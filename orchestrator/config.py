@@ -110,6 +110,7 @@ class Settings(BaseModel):
     wallet_low_wei: Annotated[int, Field(ge=0)] = 10**17
     host: str = "0.0.0.0"  # noqa: S104 - a service in a container listens on all its addresses
     port: Annotated[int, Field(ge=0, le=65_535)] = 3000
+    metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 0
     feed_connections_per_address: Annotated[int, Field(ge=1, le=100_000)] = 20
     api_tokens: SecretStr | None = None
     api_rate_limit: RateLimit = "100/15minutes"

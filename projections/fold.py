@@ -136,6 +136,8 @@ class Changes:
     faults: list[FaultRow] = field(default_factory=list)
     book: LaneBook = field(default_factory=LaneBook)
     heads: Mapping[int, ChainHead] = field(default_factory=dict)
+    moves: list[tuple[RequestState, RequestState]] = field(default_factory=list)
+    """Requests before and after each fact that changed their stage."""
 
 
 def fault(raw: RawRecord, reason: str) -> FaultRow:
@@ -177,8 +179,11 @@ def fold(reading: Reading, known: Known) -> Changes:
         fact = record.fact
         verdict: Verdict | None = None
         if isinstance(fact, RequestFact):
-            state, verdict = evolve(states.get(fact.request_key), record)
+            before = states.get(fact.request_key)
+            state, verdict = evolve(before, record)
             if state is not None and verdict is Verdict.APPLIED:
+                if before is not None and before.stage is not state.stage:
+                    changes.moves.append((before, state))
                 states[fact.request_key] = changes.requests[fact.request_key] = state
         elif isinstance(fact, LaneFact):
             known.book.fold(fact, record)

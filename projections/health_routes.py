@@ -7,6 +7,7 @@ from aiohttp import web
 from projections import health, metrics
 from projections.answers import answer
 from projections.context import CHAINS, HTTP_METRICS, PROBE, STORE
+from projections.feed.serving import FEED
 from projections.queries import refuse_parameters
 
 
@@ -66,7 +67,7 @@ async def whole(request: web.Request) -> web.Response:
 async def prometheus(request: web.Request) -> web.Response:
     """Answers also while the database is down, and says so: monitoring must not go blind."""
     app = request.app
-    body = await metrics.render(app[HTTP_METRICS], app[STORE], app[PROBE])
+    body = await metrics.render(app[HTTP_METRICS], app[STORE], app[PROBE], app[FEED].connections)
     return web.Response(body=body, headers={"Content-Type": metrics.CONTENT_TYPE})
 
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 
 from orchestrator.closing import closed
 from orchestrator.errors import LogUnavailable
@@ -27,8 +29,12 @@ Ends = dict[tuple[str, int], int]
 class LogProbe:
     """The ends of the followed partitions; only committed records count. Reconnects by itself."""
 
-    def __init__(self, bootstrap_servers: str) -> None:
+    def __init__(self, bootstrap_servers: str, groups: Sequence[str] = ()) -> None:
+        """`groups`: consumer groups whose positions are asked for too."""
         self._bootstrap_servers = bootstrap_servers
+        self._group_names = tuple(groups)
+        self._groups: dict[str, Ends] = {}
+        self._groups_at = float("-inf")
         self._consumer: Any = None
         self._turn = asyncio.Lock()
         self._answer: Ends | LogUnavailable | None = None
@@ -71,10 +77,53 @@ class LogProbe:
             return LogUnavailable(f"Kafka does not answer ({detail})")
         return {(seat.topic, seat.partition): end for seat, end in ends.items()}
 
+    async def groups(self) -> dict[str, Ends]:
+        """What each group has committed; without a group that never has. Raises LogUnavailable."""
+        async with self._turn:
+            if time.monotonic() - self._groups_at > KEPT_SECONDS and self._group_names:
+                self._groups = await self._committed()
+                self._groups_at = time.monotonic()
+        return self._groups
+
+    async def _committed(self) -> dict[str, Ends]:
+        admin = AIOKafkaAdminClient(
+            bootstrap_servers=self._bootstrap_servers, client_id="projections-api"
+        )
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                await admin.start()
+                found = {
+                    group: await admin.list_consumer_group_offsets(group)
+                    for group in self._group_names
+                }
+        except (KafkaError, OSError, TimeoutError) as error:
+            detail = "no answer in time" if isinstance(error, TimeoutError) else describe(error)
+            raise LogUnavailable(f"Kafka does not answer ({detail})") from None
+        finally:
+            await closed(admin.close())
+        return {
+            group: {(seat.topic, seat.partition): held.offset for seat, held in offsets.items()}
+            for group, offsets in found.items()
+            if offsets
+        }
+
     async def close(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             await closed(consumer.stop())
+
+
+def lag_by_group(
+    ends: Mapping[tuple[str, int], int], groups: Mapping[str, Ends]
+) -> dict[str, dict[str, int]]:
+    """By group and topic, for the topics of which the group has committed anything."""
+    return {
+        group: lag_by_topic(
+            {seat: end for seat, end in ends.items() if seat[0] in {topic for topic, _ in held}},
+            {seat: max(0, offset) for seat, offset in held.items()},
+        )
+        for group, held in groups.items()
+    }
 
 
 def lag_by_topic(ends: Mapping[tuple[str, int], int], held: Ends) -> dict[str, int]:

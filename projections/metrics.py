@@ -1,4 +1,5 @@
-"""Prometheus text. What stands in the tables is asked at scrape time; only HTTP is counted here.
+"""Prometheus text of the API: what stands in the tables and on the log is asked at scrape time,
+and what this very process counts stands beside it.
 
 A value that cannot be known (the database or Kafka is down) is absent, never zero.
 """
@@ -7,33 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from orchestrator.core.lifecycle import Stage
 from orchestrator.errors import LogUnavailable
-from projections.lag import LogProbe, lag_by_topic
+from orchestrator.metrics import CONTENT_TYPE, counter, exposition, gauge_family, histogram
+from projections.lag import LogProbe, lag_by_group, lag_by_topic
 from projections.store import Store, StoreUnavailable, is_open
 from schemas.base import RequestType
+from schemas.dead_letters import DeadLetterReason
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+__all__ = ["CONTENT_TYPE", "HttpMetrics", "render"]
 
 
 class HttpMetrics:
-    """The process's own counters: HTTP latency, and Linux process figures."""
+    """What one API counts itself."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        self.latency = Histogram(
-            "orchestrator_http_request_seconds",
-            "Time to answer an HTTP request.",
-            ["route", "status"],
-            buckets=LATENCY_BUCKETS,
-            registry=self.registry,
-        )
+        self.latency = histogram("http_request_seconds", self.registry)
+        self.feed_events = counter("feed_events_total", self.registry)
 
 
 class _Gathered(Collector):
@@ -44,11 +40,15 @@ class _Gathered(Collector):
         yield from self._families
 
 
-async def render(http: HttpMetrics, store: Store, probe: LogProbe | None) -> bytes:
+async def render(
+    http: HttpMetrics, store: Store, probe: LogProbe | None, feed_connections: int
+) -> bytes:
     """The whole answer to a scrape; works, with less to tell, while dependencies are down."""
     registry = CollectorRegistry()
-    registry.register(_Gathered(await _gather(store, probe)))
-    return generate_latest(http.registry) + generate_latest(registry)
+    families = await _gather(store, probe)
+    families.append(_value("feed_connections", feed_connections))
+    registry.register(_Gathered(families))
+    return exposition() + generate_latest(http.registry) + generate_latest(registry)
 
 
 async def _gather(store: Store, probe: LogProbe | None) -> list[Metric]:
@@ -60,28 +60,21 @@ async def _gather(store: Store, probe: LogProbe | None) -> list[Metric]:
         up = 1
     except StoreUnavailable:
         up = 0
-    families.append(_gauge("database_up", "Whether the database answered this scrape.", up))
+    families.append(_value("database_up", up))
     if probe is not None:
         families += await _lag(store, probe)
     return families
 
 
-def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"orchestrator_{name}", text, value=value)
-
-
-def _labelled(name: str, text: str, *labels: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"orchestrator_{name}", text, labels=labels)
+def _value(name: str, value: float) -> GaugeMetricFamily:
+    family = gauge_family(name)
+    family.add_metric([], value)
+    return family
 
 
 async def _requests(store: Store) -> list[Metric]:
-    counts = _labelled("requests", "Requests by type and stage.", "type", "stage")
-    oldest = _labelled(
-        "oldest_open_request_age_seconds",
-        "Age of the oldest request that is not at its end; absent when there is none.",
-        "type",
-        "stage",
-    )
+    counts = gauge_family("requests")
+    oldest = gauge_family("oldest_open_request_age_seconds")
     found = {(row["type"], row["stage"]): row for row in await store.stages()}
     for kind in RequestType:
         for stage in Stage:
@@ -93,10 +86,10 @@ async def _requests(store: Store) -> list[Metric]:
 
 
 async def _chains(store: Store) -> list[Metric]:
-    block = _labelled("chain_followed_block", "The last block whose events are known.", "chain_id")
-    age = _labelled("chain_followed_age_seconds", "Since the follower last moved.", "chain_id")
-    block_age = _labelled("chain_block_age_seconds", "Age of the last followed block.", "chain_id")
-    halted = _labelled("chain_halted", "1 when the follower stopped for a person.", "chain_id")
+    block = gauge_family("chain_followed_block")
+    age = gauge_family("chain_followed_age_seconds")
+    block_age = gauge_family("chain_block_age_seconds")
+    halted = gauge_family("chain_halted")
     for chain_id, row in (await store.heads()).items():
         label = [str(chain_id)]
         halted.add_metric(label, row["halted_reason"] is not None)
@@ -104,12 +97,8 @@ async def _chains(store: Store) -> list[Metric]:
             block.add_metric(label, row["to_block"])
             age.add_metric(label, max(0.0, row["followed_age_seconds"]))
             block_age.add_metric(label, row["block_age_seconds"])
-    in_flight = _labelled(
-        "lane_in_flight", "Nonces of a lane not spent for good.", "chain_id", "wallet"
-    )
-    lane_halted = _labelled(
-        "lane_halted", "1 when the lane stopped for a person.", "chain_id", "wallet"
-    )
+    in_flight = gauge_family("lane_in_flight")
+    lane_halted = gauge_family("lane_halted")
     for row in await store.lanes():
         labels = [str(row["chain_id"]), row["wallet"]]
         in_flight.add_metric(labels, row["in_flight"])
@@ -118,34 +107,32 @@ async def _chains(store: Store) -> list[Metric]:
 
 
 async def _projection(store: Store) -> list[Metric]:
-    letters = _labelled("dead_letters", "Dead letters by reason.", "reason")
-    for reason, count in (await store.dead_letters()).items():
-        letters.add_metric([reason], count)
-    faults = _gauge(
-        "projection_faults", "Records the projection could not read.", await store.faults()
-    )
+    letters = gauge_family("dead_letters")
+    counts = await store.dead_letters()
+    for reason in DeadLetterReason:
+        letters.add_metric([reason.value], counts.get(reason, 0))
+    faults = _value("projection_faults", await store.faults())
     families: list[Metric] = [letters, faults]
     writer = await store.writer()
     if writer is not None:
-        text = "Since a projection writer last gave a sign of life."
-        families.append(_gauge("projection_beat_age_seconds", text, writer["beat_age_seconds"]))
+        families.append(_value("projection_beat_age_seconds", writer["beat_age_seconds"]))
         if writer["fresh_age_seconds"] is not None:
-            text = "All that the log held this long ago is in the tables."
-            families.append(_gauge("projection_age_seconds", text, writer["fresh_age_seconds"]))
+            families.append(_value("projection_age_seconds", writer["fresh_age_seconds"]))
     return families
 
 
 async def _lag(store: Store, probe: LogProbe) -> list[Metric]:
     try:
-        ends = await probe.ends()
+        ends, groups = await probe.ends(), await probe.groups()
     except LogUnavailable:
-        return [_gauge("kafka_up", "Whether Kafka answered this scrape.", 0)]
-    up = _gauge("kafka_up", "Whether Kafka answered this scrape.", 1)
-    lag = _labelled("projection_lag_records", "Records on the log, not in the tables.", "topic")
+        return [_value("kafka_up", 0)]
+    lag = gauge_family("consumer_lag_records")
+    for group, topics in lag_by_group(ends, groups).items():
+        for topic, records in topics.items():
+            lag.add_metric([group, topic], records)
     try:
-        held = await store.offsets()
+        for topic, records in lag_by_topic(ends, await store.offsets()).items():
+            lag.add_metric(["projection", topic], records)
     except StoreUnavailable:
-        return [up]
-    for topic, records in lag_by_topic(ends, held).items():
-        lag.add_metric([topic], records)
-    return [up, lag]
+        pass
+    return [_value("kafka_up", 1), lag]

@@ -16,10 +16,13 @@ from projections.context import ApiTerms
 from projections.database import connection_parameters, migrate
 from projections.feed.serving import FeedDoor
 from projections.lag import LogProbe
+from projections.measuring import expect
 from projections.store import Store
 
 log = structlog.get_logger()
 
+GROUPED_ROLES = ("decide", "sign", "relay")
+"""Roles of the write side whose consumer groups commit how far they are."""
 CLOSING_SECONDS = 5.0
 """How long answers that are under way may take once the API was told to stop."""
 
@@ -30,6 +33,7 @@ async def run_projection(config: Config, stop: asyncio.Event) -> None:
     Raises ConfigurationError for a database URL that cannot be one; anything else is retried.
     """
     connection_parameters(config.database_url)
+    expect(tuple(config.chains))
     projector = Projector(config.database_url, config.kafka)
     await projector.run(stop, prepare=lambda: migrate(config.database_url))
 
@@ -50,7 +54,8 @@ async def run_api(
         replace_after_blocks=settings.replace_after_blocks,
     )
     feed = FeedDoor(store, brokers, settings.feed_connections_per_address)
-    probe = LogProbe(brokers) if brokers else None
+    groups = [f"{settings.kafka_prefix}-{role}" for role in GROUPED_ROLES]
+    probe = LogProbe(brokers, groups) if brokers else None
     access = access_of(settings)
     app = make_app(store, probe, tuple(config.chains), terms, feed, access)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSING_SECONDS)

@@ -33,6 +33,7 @@ from projections.fold import (
     read,
 )
 from projections.lanes import Lane, LaneBook, Transaction, TransactionState, Work, WorkState
+from projections.measuring import measure
 from projections.rows import decode_state, row_of
 from projections.text import from_column, from_jsonb, to_column
 
@@ -95,6 +96,7 @@ class Writer:
             await _copy(cursor, "lane_facts", LaneFactRow, changes.lane_facts)
             await _copy(cursor, "projection_faults", FaultRow, changes.faults)
             await _write_dead_letters(cursor, changes.dead_letters.values())
+        measure(reading, changes)
         return changes
 
     async def _halve(

@@ -70,6 +70,7 @@ class ChainFollower:
         self.chain_id = chain.chain_id
         self.reason: str | None = "starting"
         self.head_block: int | None = None
+        self.head_timestamp: int | None = None
         self.reader = RangeReader(node, chain.contract, list(EVENT_TOPICS))
         self._chain = chain
         self._node = node
@@ -172,7 +173,7 @@ class ChainFollower:
     async def _step(self, owned: OwnedLog) -> bool:
         """Append the next range, if there is one; True while more is waiting."""
         head = await self._node.head()
-        self.head_block = head.number
+        self.head_block, self.head_timestamp = head.number, head.timestamp
         if head.hash == self._seen_head:
             return False
         first, goal = self._next_block, head.number - self._chain.confirmations

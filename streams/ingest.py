@@ -4,9 +4,8 @@ processes of the role by partition assignment."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
-from typing import Any
+from functools import partial
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -20,6 +19,7 @@ from orchestrator.errors import LogUnavailable
 from schemas.topics import EVM_EVENTS, KURO_EVENTS
 from streams.following import ChainFollower
 from streams.listening import KuroListener
+from streams.measuring import Job, measured, of_follower, of_listener
 from streams.retrying import Backoff
 
 log = structlog.get_logger(__name__)
@@ -27,8 +27,6 @@ log = structlog.get_logger(__name__)
 NEEDS = frozenset({Need.KAFKA, Need.CONTRACTS, Need.NODES, Need.KURO})
 LISTENER_PARTITION = 0
 """Whoever is assigned this partition of `kuro.events` holds the socket to Kuro."""
-
-Job = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Duties(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -139,12 +137,14 @@ async def _jobs(
         stack.push_async_callback(node.close)
         seat = TopicPartition(EVM_EVENTS.name, partition_of(EVM_EVENTS, str(chain.chain_id)))
         follower = ChainFollower(chain, node, facts, seat.partition, settings)
-        jobs.setdefault(seat, []).append((f"follow {chain.chain_id}", follower.run))
+        job = measured(follower.run, partial(of_follower, follower))
+        jobs.setdefault(seat, []).append((f"follow {chain.chain_id}", job))
     source = KuroSource(
         settings.kuro_websocket_url,
         settings.kuro_rest_url,
         rest_interval_seconds=settings.kuro_rest_interval_seconds,
     )
     listener = KuroListener(source, writer, settings.kuro_mint_chain_id)
-    jobs[TopicPartition(KURO_EVENTS.name, LISTENER_PARTITION)] = [("listen to Kuro", listener.run)]
+    job = measured(listener.run, partial(of_listener, listener))
+    jobs[TopicPartition(KURO_EVENTS.name, LISTENER_PARTITION)] = [("listen to Kuro", job)]
     return jobs

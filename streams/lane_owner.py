@@ -106,6 +106,11 @@ class LaneOwner:
     def state(self) -> LaneState:
         return self._state
 
+    @property
+    def seen(self) -> tuple[int | None, int | None]:
+        """The wallet's transaction count and balance (wei), as last looked at."""
+        return self._view.nonce if self._view else None, self._fitness.funds.balance_wei
+
     def offer(self, request: RelayRequested) -> None:
         """New work from the stream; folded at the next pass."""
         self._inbox.append(request)

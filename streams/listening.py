@@ -9,6 +9,7 @@ import structlog
 
 from orchestrator.adapters.kuro import Ignored, KuroSource, MalformedMessage, Received, parse
 from orchestrator.errors import LogUnavailable
+from orchestrator.metrics import KURO_MESSAGES
 from orchestrator.ports import LogWriter
 from schemas.base import Fact
 from schemas.dead_letters import DeadLetter, DeadLetterReason
@@ -59,6 +60,7 @@ class KuroListener:
     async def _append(self, batch: list[Received]) -> None:
         facts: dict[str, Fact] = {}
         letters: dict[str, Fact] = {}
+        told = len(batch)
         for received in batch:
             try:
                 fact = parse(received.raw, received.via, self._default_chain_id)
@@ -68,7 +70,10 @@ class KuroListener:
                 )
                 letters[letter.id] = letter
                 continue
-            if not isinstance(fact, Ignored):
+            if isinstance(fact, Ignored):
+                KURO_MESSAGES.labels("ignored").inc()
+                told -= 1
+            else:
                 facts[f"{fact.id} {sorted(fact.essence().items())}"] = fact
         fresh = {mark: fact for mark, fact in facts.items() if mark not in self._remembered}
         unread = {mark: fact for mark, fact in letters.items() if mark not in self._remembered}
@@ -83,6 +88,9 @@ class KuroListener:
                 log.warning("log unavailable; Kuro's messages wait", reason=str(error))
                 await backoff.sleep()
         self._log_trouble = None
+        KURO_MESSAGES.labels("accepted").inc(len(fresh))
+        KURO_MESSAGES.labels("malformed").inc(len(unread))
+        KURO_MESSAGES.labels("repeated").inc(told - len(fresh) - len(unread))
         self.appended += len(fresh)
         self.malformed += len(unread)
         if unread:

@@ -25,10 +25,12 @@ from orchestrator.adapters.kms import KmsSigner
 from orchestrator.adapters.wallets import LocalWallet
 from orchestrator.config import Config, Need
 from orchestrator.errors import LogUnavailable, SigningError
+from orchestrator.metrics import watch
 from schemas.topics import EVM_EVENTS, KURO_EVENTS, LANES, REQUESTS, Topic
 from streams.books import Book
 from streams.deciding import Decider
 from streams.lane_owner import LaneOwner
+from streams.measuring import of_lanes
 from streams.relaying import Relayer
 from streams.retrying import Backoff
 from streams.signing import SigningDesk
@@ -239,6 +241,7 @@ async def _relaying(config: Config, stack: AsyncExitStack) -> Made:
             lanes[key] = (seat, make)
     relayer = Relayer(lanes)
     stack.push_async_callback(relayer.close)
+    stack.enter_context(watch(partial(of_lanes, relayer)))
     app = RoleApp(config, Role.RELAY, LANES)
     app.owns(lambda: None, relayer.own)
     app.reads(LANES, relayer.read)

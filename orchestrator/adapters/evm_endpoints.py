@@ -16,6 +16,7 @@ import structlog
 
 from orchestrator.adapters.evm_endpoint import Answer, BatchRefused, Endpoint, Request
 from orchestrator.errors import RETRYABLE, RpcError, RpcProblem, StartRefused
+from orchestrator.metrics import RPC_ERRORS, RPC_SECONDS, timed
 
 log = structlog.get_logger(__name__)
 
@@ -162,8 +163,7 @@ class Endpoints:
         """None for a URL that serves our chain. Raises StartRefused for another chain's."""
         if endpoint.verified:
             return None
-        async with self._slots:
-            answer = await endpoint.single(self._opened(), ("eth_chainId", []))
+        [answer] = await self._counted(endpoint, [("eth_chainId", [])])
         if isinstance(answer, RpcError):
             self._note_failure(endpoint, answer)
             return answer
@@ -189,21 +189,33 @@ class Endpoints:
             parts = _chunks(requests, limit)
             found = await asyncio.gather(*(self._batched(endpoint, part) for part in parts))
             return [answer for part in found for answer in part]
-        session = self._opened()
-        if len(requests) == 1:
-            async with self._slots:
-                return [await endpoint.single(session, requests[0])]
         try:
-            async with self._slots:
-                return await endpoint.batch(session, requests)
+            return await self._counted(endpoint, requests)
         except BatchRefused as refusal:
             log.warning(
                 "batch refused", node=endpoint.name, size=len(requests), reason=str(refusal)
             )
             endpoint.refuse_batches_above(len(requests) // 2)
             return await self._batched(endpoint, requests)
-        except RpcError as error:
-            return [error] * len(requests)
+
+    async def _counted(self, endpoint: Endpoint, requests: Sequence[Request]) -> list[Answer]:
+        """One HTTP request, with its time and its errors counted. Raises BatchRefused."""
+        methods = {method for method, _ in requests}
+        label = methods.pop() if len(methods) == 1 else "batch"
+        async with self._slots:
+            session = self._opened()
+            with timed(RPC_SECONDS, self.chain_id, label):
+                if len(requests) == 1:
+                    answers = [await endpoint.single(session, requests[0])]
+                else:
+                    try:
+                        answers = await endpoint.batch(session, requests)
+                    except RpcError as error:
+                        answers = [error] * len(requests)
+        for (method, _), answer in zip(requests, answers, strict=True):
+            if isinstance(answer, RpcError):
+                RPC_ERRORS.labels(str(self.chain_id), method, answer.problem).inc()
+        return answers
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -29,6 +29,7 @@ from botocore.exceptions import (
 
 from orchestrator.core.signatures import UnusableKey, UnusableSignature, address_of, normalise
 from orchestrator.errors import SigningError, SigningProblem, StartRefused
+from orchestrator.metrics import KMS_ERRORS, KMS_SECONDS, timed
 
 KEY_SPEC = "ECC_SECG_P256K1"
 KEY_USAGE = "SIGN_VERIFY"
@@ -191,6 +192,7 @@ class KmsSigner:
         try:
             return normalise(answer.get("Signature", b""), digest, address)
         except UnusableSignature as error:
+            KMS_ERRORS.labels("sign", SigningProblem.BAD_SIGNATURE).inc()
             raise SigningError(SigningProblem.BAD_SIGNATURE, str(error)) from None
 
     async def close(self) -> None:
@@ -198,6 +200,14 @@ class KmsSigner:
         await self._resources.aclose()
 
     async def _call(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        with timed(KMS_SECONDS, operation):
+            try:
+                return await self._asked(operation, arguments)
+            except SigningError as error:
+                KMS_ERRORS.labels(operation, error.problem).inc()
+                raise
+
+    async def _asked(self, operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
         try:
             client = self._client or await self._opened()
             answer: dict[str, Any] = await getattr(client, operation)(**arguments)

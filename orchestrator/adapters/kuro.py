@@ -27,6 +27,7 @@ from orchestrator.adapters.kuro_messages import (
     items_of,
     parse,
 )
+from orchestrator.metrics import KURO_FAILURES
 from schemas.kuro import Via
 
 __all__ = ["Ignored", "KuroHealth", "KuroSource", "MalformedMessage", "Received", "parse"]
@@ -150,6 +151,7 @@ class KuroSource:
             finally:
                 self.health.connected_since = None
             self.health.socket_failures += 1
+            KURO_FAILURES.labels("socket").inc()
             if self.health.socket_messages > before:
                 failures = 0
             delay = self._delay(failures)
@@ -206,6 +208,7 @@ class KuroSource:
             except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
                 failures += 1
                 self.health.list_failures += 1
+                KURO_FAILURES.labels("list").inc()
                 self.health.last_list_error = _described(error)
                 log.warning("kuro list failed", reason=self.health.last_list_error)
                 continue

@@ -20,6 +20,7 @@ from aiohttp import web
 from orchestrator.errors import LogUnavailable
 from projections.access import client_of
 from projections.answers import Problem, Refusal
+from projections.context import HTTP_METRICS
 from projections.feed.cursor import SEATS, Cursor
 from projections.feed.events import Event
 from projections.feed.filters import Filter, parse
@@ -53,7 +54,6 @@ class FeedDoor:
         self._per_address = per_address
         self._open: Counter[str] = Counter()
         self._closing = False
-        self.events_sent = 0
 
     @property
     def feed(self) -> Feed | None:
@@ -124,6 +124,7 @@ class FeedDoor:
                 async for step in steps:
                     due = time.monotonic() - sent_at >= KEEP_ALIVE_SECONDS
                     if await self._send(response, cursor, step, due):
+                        request.app[HTTP_METRICS].feed_events.inc(len(step.events))
                         sent_at = time.monotonic()
                     if self._closing or request.transport is None:
                         break
@@ -150,7 +151,6 @@ class FeedDoor:
             if len(piece) >= PIECE_BYTES:
                 await _write(response, bytes(piece))
                 piece.clear()
-        self.events_sent += len(step.events)
         if step.positions is not None:
             cursor.advance(step.positions)
         if due and not step.events:

@@ -297,7 +297,7 @@ async def test_metrics_tell_what_stands_in_the_tables(api: Client, tables: Table
         assert line in text, line
     assert 'orchestrator_oldest_open_request_age_seconds{stage="RECEIVED",type="MINT"}' in text
     assert 'route="/status/{request_key}",status="200"' in text
-    assert "orchestrator_projection_lag_records{" not in text
+    assert "orchestrator_consumer_lag_records{" not in text
     states = await tables.rows("SELECT nonce, state FROM lane_transactions ORDER BY nonce, state")
     assert states == [(7, "DROPPED"), (7, "FINAL"), (8, "PREPARED")]
     timeline = (await get(api, "/status/m-1"))["timeline"]

@@ -23,7 +23,12 @@ ALLOWED = {
 }
 """Room to rooms. `ports` are the modules that adapters need of `orchestrator`."""
 
-PORTS = {"orchestrator.ports", "orchestrator.errors", "orchestrator.closing"}
+PORTS = {
+    "orchestrator.ports",
+    "orchestrator.errors",
+    "orchestrator.closing",
+    "orchestrator.metrics",
+}
 ROOTS = {"orchestrator.cli", "orchestrator.__main__", "orchestrator.running"}
 COMMANDS = "orchestrator.commands."
 """The command line starts every room, and only inside its commands: those imports are lazy."""

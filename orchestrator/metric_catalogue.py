@@ -1,0 +1,365 @@
+"""Every metric of this service: name, type, unit, labels, meaning, and which process exposes it.
+
+The only place where a metric gets its name; `docs/metrics.md` is drawn from it and compared by a
+test. Labels take few values: nothing that clients make up.
+`python -m orchestrator.metric_catalogue` prints the table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+PREFIX = "orchestrator_"
+
+QUICK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+"""Buckets of calls, seconds."""
+LASTING = (
+    0.01,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1,
+    2.5,
+    5,
+    10,
+    20,
+    30,
+    60,
+    120,
+    300,
+    900,
+    3600,
+    21_600,
+    86_400,
+)
+"""Buckets of a request's steps, seconds."""
+
+
+class Kind(StrEnum):
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class Source(StrEnum):
+    """Which process exposes it; `run` and its API expose all."""
+
+    API = "api"
+    PROJECT = "project"
+    INGEST = "ingest"
+    SIGN = "worker (sign)"
+    RELAY = "worker (relay)"
+    NODES = "ingest, worker (relay)"
+    WEBHOOKS = "webhooks"
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """`name` without the prefix; `buckets` for histograms."""
+
+    name: str
+    kind: Kind
+    source: Source
+    labels: tuple[str, ...]
+    meaning: str
+    buckets: tuple[float, ...] = QUICK
+
+    @property
+    def full_name(self) -> str:
+        return PREFIX + self.name
+
+    @property
+    def unit(self) -> str:
+        for ending in ("seconds", "wei", "records", "blocks", "bytes"):
+            if self.name.removesuffix("_total").endswith("_" + ending):
+                return ending
+        return "number"
+
+
+def gauge(name: str, source: Source, labels: tuple[str, ...], meaning: str) -> Spec:
+    return Spec(name, Kind.GAUGE, source, labels, meaning)
+
+
+def counter(name: str, source: Source, labels: tuple[str, ...], meaning: str) -> Spec:
+    return Spec(name, Kind.COUNTER, source, labels, meaning)
+
+
+def histogram(
+    name: str,
+    source: Source,
+    labels: tuple[str, ...],
+    meaning: str,
+    buckets: tuple[float, ...] = QUICK,
+) -> Spec:
+    return Spec(name, Kind.HISTOGRAM, source, labels, meaning, buckets)
+
+
+API, PROJECT, INGEST, SIGN = Source.API, Source.PROJECT, Source.INGEST, Source.SIGN
+RELAY, NODES, WEBHOOKS = Source.RELAY, Source.NODES, Source.WEBHOOKS
+_LANE = ("chain_id", "wallet")
+_CHAIN = ("chain_id",)
+
+CATALOGUE: dict[str, Spec] = {
+    spec.name: spec
+    for spec in (
+        gauge("requests", API, ("type", "stage"), "Requests in each stage."),
+        gauge(
+            "oldest_open_request_age_seconds",
+            API,
+            ("type", "stage"),
+            "Age of the oldest request in an open stage, since it was received; absent when the "
+            "stage is empty.",
+        ),
+        histogram(
+            "step_seconds",
+            PROJECT,
+            ("type", "chain_id", "stage"),
+            "From entering the stage before to entering this one, by the facts' own times: DRAFTED "
+            "after RECEIVED, SIGNED, RELAYING (assigned), SUBMITTED (broadcast), INCLUDED, "
+            "COMPLETED (final). `chain_id` is `other` for what was never drafted.",
+            LASTING,
+        ),
+        histogram(
+            "request_seconds",
+            PROJECT,
+            ("type", "chain_id"),
+            "From a request's first fact to its completion, by the facts' own times.",
+            LASTING,
+        ),
+        counter(
+            "facts_total",
+            PROJECT,
+            ("topic", "kind"),
+            "Facts written to the tables, each place on the log once.",
+        ),
+        counter(
+            "refused_facts_total",
+            PROJECT,
+            ("verdict",),
+            "Facts of `requests` that changed nothing: REPEATED (told again, harmless), CONFLICT "
+            "(same id, other content), OUT_OF_ORDER (the stage does not admit it).",
+        ),
+        counter(
+            "deep_reorgs_total",
+            PROJECT,
+            _CHAIN,
+            "Reorganisations deeper than the configured depth; each halts the chain's follower.",
+        ),
+        counter(
+            "retractions_total",
+            PROJECT,
+            _CHAIN,
+            "Contract events that a deep reorganisation took back.",
+        ),
+        counter(
+            "orphaned_transactions_total",
+            PROJECT,
+            _CHAIN,
+            "Included transactions of ours whose block was reorganised away; they go out again.",
+        ),
+        counter(
+            "replaced_transactions_total",
+            PROJECT,
+            _CHAIN,
+            "Transactions sent anew at higher fees on the same nonce.",
+        ),
+        gauge("dead_letters", API, ("reason",), "Dead letters on the log."),
+        gauge(
+            "projection_faults", API, (), "Records of the log that the projection could not read."
+        ),
+        gauge(
+            "projection_beat_age_seconds",
+            API,
+            (),
+            "Since a projection writer last gave a sign of life.",
+        ),
+        gauge(
+            "projection_age_seconds",
+            API,
+            (),
+            "All that stood on the log so long ago is in the tables.",
+        ),
+        gauge(
+            "consumer_lag_records",
+            API,
+            ("group", "topic"),
+            "Committed records (transaction markers among them, so a few stay at rest) that a "
+            "group has not passed. Groups: `projection`, and the consumer groups of the roles.",
+        ),
+        gauge("database_up", API, (), "1 when PostgreSQL answered this scrape."),
+        gauge("kafka_up", API, (), "1 when Kafka answered this scrape."),
+        gauge(
+            "chain_followed_block",
+            API,
+            _CHAIN,
+            "The newest block whose events are known to the tables.",
+        ),
+        gauge(
+            "chain_followed_age_seconds",
+            API,
+            _CHAIN,
+            "Since the follower's newest mark on the log (an idle chain is marked every minute).",
+        ),
+        gauge("chain_block_age_seconds", API, _CHAIN, "Age of that block by the chain's own time."),
+        gauge("chain_halted", API, _CHAIN, "1 while the follower waits for a person."),
+        gauge("chain_head_block", INGEST, _CHAIN, "The newest block of the node."),
+        gauge(
+            "chain_head_age_seconds",
+            INGEST,
+            _CHAIN,
+            "Age of the node's newest block by the chain's own time.",
+        ),
+        gauge(
+            "chain_head_lag_blocks",
+            INGEST,
+            _CHAIN,
+            "Blocks of sufficient depth that the follower has not read.",
+        ),
+        gauge(
+            "follower_stuck",
+            INGEST,
+            _CHAIN,
+            "1 while the follower does not move and says why in its log.",
+        ),
+        gauge("lane_in_flight", API, _LANE, "Nonces of a lane not spent for good."),
+        gauge("lane_halted", API, _LANE, "1 while the lane waits for a person."),
+        gauge("lane_waiting", RELAY, _LANE, "Pieces of work of a lane that have no nonce yet."),
+        gauge("lane_set_aside", RELAY, _LANE, "1 while the wallet is unfit and takes no new work."),
+        gauge("lane_next_nonce", RELAY, _LANE, "The nonce the lane uses next."),
+        gauge(
+            "lane_chain_nonce",
+            RELAY,
+            _LANE,
+            "The wallet's transaction count at the chain's head when last looked at.",
+        ),
+        gauge(
+            "lane_nonce_gap",
+            RELAY,
+            _LANE,
+            "The lane's next nonce less the chain's count: what is out and not mined. Below zero, "
+            "somebody else uses the wallet.",
+        ),
+        gauge(
+            "lane_balance_wei",
+            RELAY,
+            _LANE,
+            "The wallet's balance when last looked at, about every ten seconds.",
+        ),
+        histogram(
+            "kms_request_seconds",
+            SIGN,
+            ("operation",),
+            "Time of a KMS call, also of one that failed.",
+        ),
+        counter(
+            "kms_errors_total",
+            SIGN,
+            ("operation", "reason"),
+            "KMS calls without a usable answer, by `SigningProblem`.",
+        ),
+        histogram(
+            "rpc_request_seconds",
+            NODES,
+            ("chain_id", "method"),
+            "Time of an HTTP request to a node; a batch of one method counts once under it, one of "
+            "several as `batch`.",
+        ),
+        counter(
+            "rpc_errors_total",
+            NODES,
+            ("chain_id", "method", "reason"),
+            "Calls that a node did not answer with a result, by `RpcProblem`; a refused "
+            "transaction is one too.",
+        ),
+        counter(
+            "kuro_messages_total",
+            INGEST,
+            ("outcome",),
+            "Messages from Kuro: `accepted` (new here), `repeated`, `malformed` (dead-lettered), "
+            "`ignored` (of other types).",
+        ),
+        gauge("kuro_connected", INGEST, (), "1 while the socket to Kuro is open."),
+        gauge(
+            "kuro_silence_seconds",
+            INGEST,
+            (),
+            "Since the socket's last message; absent before the first.",
+        ),
+        gauge(
+            "kuro_list_age_seconds",
+            INGEST,
+            (),
+            "Since the REST list was last read; absent before the first time.",
+        ),
+        counter(
+            "kuro_failures_total",
+            INGEST,
+            ("way",),
+            "Connections that ended (`socket`) and lists that could not be read (`list`).",
+        ),
+        histogram(
+            "http_request_seconds",
+            API,
+            ("route", "status"),
+            "Time to answer an HTTP request, by the route's pattern; feeds are not counted.",
+        ),
+        gauge("feed_connections", API, (), "Open feeds of this process."),
+        counter("feed_events_total", API, (), "Events sent to feeds."),
+        counter(
+            "webhook_deliveries_total",
+            WEBHOOKS,
+            ("endpoint", "outcome"),
+            "Attempts: `delivered`, `failed` (is tried again), `dead_lettered`.",
+        ),
+        histogram(
+            "webhook_request_seconds",
+            WEBHOOKS,
+            ("endpoint",),
+            "Time until an endpoint answered or did not.",
+        ),
+        gauge(
+            "webhook_dead_letters",
+            API,
+            ("endpoint",),
+            "Events that an endpoint refused and nobody has redelivered.",
+        ),
+        gauge(
+            "webhook_failing_seconds",
+            API,
+            ("endpoint",),
+            "For how long the event in turn has been failing; 0 while all is well.",
+        ),
+        gauge(
+            "webhook_lag_records",
+            API,
+            ("endpoint",),
+            "Committed records of the log that the endpoint's cursor has not passed.",
+        ),
+    )
+}
+
+BEGIN, END = "<!-- metrics:begin -->", "<!-- metrics:end -->"
+
+
+def section() -> str:
+    """The catalogue as the table of docs/metrics.md."""
+    lines = [
+        BEGIN,
+        "| metric | type | unit | labels | exposed by | meaning |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{spec.full_name}` | {spec.kind} | {spec.unit} | "
+        f"{', '.join(f'`{label}`' for label in spec.labels) or 'none'} | {spec.source} | "
+        f"{spec.meaning} |"
+        for spec in CATALOGUE.values()
+    ]
+    return "\n".join([*lines, END])
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(section() + "\n")

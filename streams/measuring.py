@@ -1,0 +1,58 @@
+"""What the live parts of the write side tell at a scrape. Read from them, never kept: a chain or
+lane that another process owns now is not told of here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+from orchestrator.metrics import Sample, watch
+from streams.following import ChainFollower
+from streams.listening import KuroListener
+from streams.relaying import Relayer
+
+Job = Callable[[], Coroutine[Any, Any, None]]
+
+
+def measured(run: Job, read: Callable[[], Iterable[Sample]]) -> Job:
+    """The job, told of while it runs."""
+
+    async def job() -> None:
+        with watch(read):
+            await run()
+
+    return job
+
+
+def of_follower(follower: ChainFollower) -> Iterable[Sample]:
+    chain = (follower.chain_id,)
+    head = follower.head_timestamp
+    age = None if head is None else max(0.0, time.time() - head)
+    yield "chain_head_block", chain, follower.head_block
+    yield "chain_head_age_seconds", chain, age
+    yield "chain_head_lag_blocks", chain, follower.head_lag
+    yield "follower_stuck", chain, float(follower.reason is not None)
+
+
+def of_listener(listener: KuroListener) -> Iterable[Sample]:
+    health, now = listener.source.health, time.time()
+    heard, listed = health.last_message_at, health.last_list_at
+    yield "kuro_connected", (), float(health.connected_since is not None)
+    yield "kuro_silence_seconds", (), None if heard is None else max(0.0, now - heard)
+    yield "kuro_list_age_seconds", (), None if listed is None else max(0.0, now - listed)
+
+
+def of_lanes(relayer: Relayer) -> Iterable[Sample]:
+    for owner in relayer.owners:
+        state = owner.state
+        lane = (state.chain_id, state.wallet)
+        chain_nonce, balance_wei = owner.seen
+        known = state.next_nonce is not None and chain_nonce is not None
+        gap = (state.next_nonce or 0) - (chain_nonce or 0) if known else None
+        yield "lane_waiting", lane, len(state.waiting)
+        yield "lane_set_aside", lane, float(state.set_aside is not None)
+        yield "lane_next_nonce", lane, state.next_nonce
+        yield "lane_chain_nonce", lane, chain_nonce
+        yield "lane_nonce_gap", lane, gap
+        yield "lane_balance_wei", lane, balance_wei
