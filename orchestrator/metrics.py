@@ -27,7 +27,7 @@ from orchestrator.metric_catalogue import CATALOGUE, Kind
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 REGISTRY = CollectorRegistry()
 """Of this process: what is counted here, and what is watched here."""
