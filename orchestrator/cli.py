@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.commands import rebuild
 from orchestrator.commands.archives import topics_app
 from orchestrator.commands.decisions import decisions
 from orchestrator.commands.doctor import doctor, keys_app
@@ -186,6 +187,7 @@ app.add_typer(letters_app, name="dead-letters")
 app.add_typer(keys_app, name="keys")
 app.add_typer(topics_app, name="topics")
 app.command()(token)
+rebuild.register(app)
 
 
 def main() -> None:

@@ -102,14 +102,18 @@ def schema_head() -> str:
     return head
 
 
-async def migrate(database_url: str) -> None:
+async def migrate(database_url: str, schema: str | None = None) -> None:
     """Bring the schema to the head. Safe to call from many processes at once: an advisory lock
-    lets one change it while the others wait, and find nothing left to do."""
-    await asyncio.to_thread(_migrate, database_url)
+    lets one change it while the others wait, and find nothing left to do. `schema` names another
+    one than the live one: nothing outside it is seen."""
+    await asyncio.to_thread(_migrate, database_url, schema)
 
 
-def _migrate(database_url: str) -> None:
+def _migrate(database_url: str, schema: str | None) -> None:
     parameters = connection_parameters(database_url)
+    if schema is not None:
+        options = f"{parameters.get('options', '')} -c search_path={schema}"
+        parameters["options"] = options.strip()
     engine = create_engine(
         "postgresql+psycopg://", connect_args=parameters, poolclass=NullPool, hide_parameters=True
     )

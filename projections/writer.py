@@ -50,7 +50,8 @@ POISON = (psycopg.DataError, psycopg.errors.ProgramLimitExceeded, psycopg.Integr
 
 
 class Superseded(OrchestratorError):
-    """Another writer moved the offsets. Nothing of this batch was written; read them anew."""
+    """Another writer moved the offsets, or a rebuild took the tables' place. Nothing of
+    this batch was written; read them anew."""
 
 
 class Writer:
@@ -61,6 +62,7 @@ class Writer:
         self._connection = connection
         self._kept_states = kept_states
         self._kept: OrderedDict[str, RequestState] = OrderedDict()
+        self._tables: int | None = None
         self.facts_written = 0
         self.faults_written = 0
 
@@ -73,11 +75,11 @@ class Writer:
         try:
             changes = await self._write_once(batch, start, end)
         except POISON as error:
-            self._kept.clear()
+            self._forget()
             await self._halve(batch, start, end, error)
             return
         except BaseException:
-            self._kept.clear()
+            self._forget()
             raise
         self._keep(changes.requests)
         self.facts_written += len(batch) - len(changes.faults)
@@ -88,7 +90,7 @@ class Writer:
     ) -> Changes:
         reading = read(batch)
         async with self._connection.transaction(), self._connection.cursor() as cursor:
-            await _move(cursor, start, end)
+            await self._move(cursor, start, end)
             changes = fold(reading, await self._load(cursor, reading))
             await _write_requests(cursor, changes.requests.values())
             await _write_chains(cursor, changes)
@@ -106,7 +108,7 @@ class Writer:
         if len(batch) == 1:
             refused = fault(batch[0], f"PostgreSQL refuses it: {type(error).__name__}: {error}")
             async with self._connection.transaction(), self._connection.cursor() as cursor:
-                await _move(cursor, start, end)
+                await self._move(cursor, start, end)
                 await _copy(cursor, "projection_faults", FaultRow, [refused])
             self._report([refused])
             return
@@ -116,6 +118,16 @@ class Writer:
             between[record.topic, record.partition] = record.offset + 1
         await self.write(batch[:middle], start, between)
         await self.write(batch[middle:], between, end)
+
+    async def _move(self, cursor: psycopg.AsyncCursor[Any], start: Offsets, end: Offsets) -> None:
+        """Move the offsets of the very tables that the kept states are of: a rebuild may have put
+        others in their place, by chance at the same offsets."""
+        if self._tables is None:
+            await cursor.execute("SELECT 'projection_offsets'::regclass::oid")
+            row = await cursor.fetchone()
+            assert row is not None
+            self._tables = int(row[0])
+        await _move(cursor, start, end, self._tables)
 
     async def _load(self, cursor: psycopg.AsyncCursor[Any], reading: Reading) -> Known:
         known = Known()
@@ -137,6 +149,10 @@ class Writer:
             )
             known.heads = {row[0]: ChainHead(*row) for row in await cursor.fetchall()}
         return known
+
+    def _forget(self) -> None:
+        self._kept.clear()
+        self._tables = None
 
     def _keep(self, states: dict[str, RequestState]) -> None:
         for key, state in states.items():
@@ -169,18 +185,22 @@ async def load_offsets(connection: Connection, wanted: Sequence[tuple[str, int]]
     return {key: rows[key] for key in wanted}
 
 
-async def _move(cursor: psycopg.AsyncCursor[Any], start: Offsets, end: Offsets) -> None:
+async def _move(
+    cursor: psycopg.AsyncCursor[Any], start: Offsets, end: Offsets, tables: int
+) -> None:
     moves = sorted((key, start[key], end[key]) for key in end if start[key] != end[key])
     await cursor.execute(
         "UPDATE projection_offsets AS held SET next_offset = new.goal "
         "FROM unnest(%s::text[], %s::int[], %s::bigint[], %s::bigint[]) "
         "AS new (topic, partition, origin, goal) WHERE held.topic = new.topic "
-        "AND held.partition = new.partition AND held.next_offset = new.origin",
+        "AND held.partition = new.partition AND held.next_offset = new.origin "
+        "AND held.tableoid = %s",
         [
             [topic for (topic, _), _, _ in moves],
             [partition for (_, partition), _, _ in moves],
             [origin for _, origin, _ in moves],
             [goal for _, _, goal in moves],
+            tables,
         ],
     )
     if cursor.rowcount != len(moves):
@@ -237,13 +257,13 @@ async def _load_works(cursor: psycopg.AsyncCursor[Any], reading: Reading, book: 
         book.works[work.chain_id, work.wallet, work.relay] = work
 
 
-def _columns(shape: Any) -> list[LiteralString]:
+def columns_of(shape: Any) -> list[LiteralString]:
     names = shape._fields if hasattr(shape, "_fields") else [item.name for item in fields(shape)]
     return [f'"{name}"' for name in names]
 
 
 def selection(table: LiteralString, shape: Any) -> LiteralString:
-    return f"SELECT {', '.join(_columns(shape))} FROM {table}"  # noqa: S608
+    return f"SELECT {', '.join(columns_of(shape))} FROM {table}"  # noqa: S608
 
 
 async def _copy(
@@ -251,7 +271,7 @@ async def _copy(
 ) -> None:
     if not rows:
         return
-    columns = ", ".join(_columns(shape))
+    columns = ", ".join(columns_of(shape))
     async with cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
         for row in rows:
             await copy.write_row(row)
@@ -278,7 +298,7 @@ async def _upsert(
     )
 
 
-_REQUEST_COLUMNS: tuple[LiteralString, ...] = (
+REQUEST_COLUMNS: tuple[LiteralString, ...] = (
     "request_key",
     "request_id",
     "type",
@@ -305,28 +325,28 @@ async def _write_requests(cursor: psycopg.AsyncCursor[Any], states: Iterable[Req
         row = row_of(state)
         row["state"] = orjson.Fragment(row["state"])
         rows.append(row)
-    await _upsert(cursor, "requests", _REQUEST_COLUMNS, ("request_key",), rows)
+    await _upsert(cursor, "requests", REQUEST_COLUMNS, ("request_key",), rows)
 
 
 async def _write_chains(cursor: psycopg.AsyncCursor[Any], changes: Changes) -> None:
     """Lanes, their transactions and the chains' heads, each row whole."""
     lanes = [asdict(lane) for lane in changes.book.lanes.values()]
-    await _upsert(cursor, "lanes", _columns(Lane), ('"chain_id"', '"wallet"'), lanes)
+    await _upsert(cursor, "lanes", columns_of(Lane), ('"chain_id"', '"wallet"'), lanes)
     sent = [asdict(row) for peers in changes.book.nonces.values() for row in peers.values()]
     keys: tuple[LiteralString, ...] = ('"chain_id"', '"wallet"', '"nonce"', '"tx_hash"')
-    await _upsert(cursor, "lane_transactions", _columns(Transaction), keys, sent)
+    await _upsert(cursor, "lane_transactions", columns_of(Transaction), keys, sent)
     works = [asdict(work) for work in changes.book.works.values()]
     work_keys: tuple[LiteralString, ...] = ('"chain_id"', '"wallet"', '"relay"')
-    await _upsert(cursor, "lane_work", _columns(Work), work_keys, works)
+    await _upsert(cursor, "lane_work", columns_of(Work), work_keys, works)
     heads = [asdict(head) for head in changes.heads.values()]
-    await _upsert(cursor, "chain_heads", _columns(ChainHead), ('"chain_id"',), heads)
+    await _upsert(cursor, "chain_heads", columns_of(ChainHead), ('"chain_id"',), heads)
 
 
 async def _write_dead_letters(
     cursor: psycopg.AsyncCursor[Any], rows: Iterable[DeadLetterRow]
 ) -> None:
     """A dead letter that is told again is the same one; the first telling counts."""
-    columns = ", ".join(_columns(DeadLetterRow))
+    columns = ", ".join(columns_of(DeadLetterRow))
     letters = [row._asdict() for row in rows]
     if letters:
         await cursor.execute(
