@@ -13,6 +13,7 @@ from orchestrator.dev.bench import history, report
 from orchestrator.dev.bench.figures import Findings
 from orchestrator.dev.bench.latency import latency
 from orchestrator.dev.bench.machine import describe, load_average
+from orchestrator.dev.bench.profiling import profile
 from orchestrator.dev.bench.throughput import pipeline, relaying
 from orchestrator.dev.bench.world import Run
 
@@ -21,6 +22,7 @@ Part = Callable[[Run], Awaitable[Findings]]
 PARTS: dict[str, tuple[str, Part, int]] = {
     "ac": ("the ceiling, and relaying alone", relaying, 900),
     "b": ("the whole pipeline", pipeline, 900),
+    "p": ("where the processes' time goes", profile, 300),
     "d": ("from Kuro's message to broadcast", latency, 600),
 }
 """By letters: what it is, what measures it, and the seconds it may take."""

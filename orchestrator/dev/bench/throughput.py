@@ -23,7 +23,7 @@ from schemas.topics import LANES, REQUESTS
 
 CHAIN = 5920
 UNFOLLOWED = 5999
-IN_FLIGHT = {"LANE_IN_FLIGHT_LIMIT": "4096"}
+IN_FLIGHT = {"LANE_IN_FLIGHT_LIMIT": "4096", "GAS_LEARNING": "true"}
 TARGETS = {30_000_000: 0.95, 300_000_000: 0.25}
 
 
@@ -109,14 +109,14 @@ async def _pipeline_of(run: Run, name: str, chains: int, wallets: int, findings:
         approver, bare = Approver(place.stack), place.stack.chains[UNFOLLOWED]
         key = place.stack.wallets.relayers[UNFOLLOWED][0]
         await place.start(*ROLES)
-        await _mint(place, followed, 20)
+        await mint(place, followed, 20)
         count = run.size(3000, 1500)
         ceilings, included, completed, cpus = [], [], [], []
         for number in range(run.rounds):
             raws = await asyncio.to_thread(approver.signed, bare, key, max(count // 2, 1500))
             ceilings.append((await ceiling.fire(bare, raws))[0])
             before = place.cpu_by_role()
-            chain_rate, rate = await _mint(place, followed, count)
+            chain_rate, rate = await mint(place, followed, count)
             after = place.cpu_by_role()
             cpu = {role: (after[role] - before[role]) / count * 1000 for role in after}
             included.append(chain_rate)
@@ -137,7 +137,7 @@ async def _pipeline_of(run: Run, name: str, chains: int, wallets: int, findings:
     ]
 
 
-async def _mint(place: World, chains: list[int], count: int) -> tuple[float, float]:
+async def mint(place: World, chains: list[int], count: int) -> tuple[float, float]:
     """Mints a second in blocks, over all chains, and completed by evidence: from Kuro's first
     message to the last completion."""
     watches = [ChainWatch(place.stack.chains[chain]) for chain in chains]
