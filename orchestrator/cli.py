@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator import running
 from orchestrator.commands import rebuild
 from orchestrator.commands.archives import topics_app
 from orchestrator.commands.decisions import decisions
@@ -44,7 +45,7 @@ def _configured(needs: Iterable[Need]) -> Config:
 
 
 def _run(config: Config, parts: dict[str, Part]) -> None:
-    asyncio.run(run_parts({**parts, **_metrics(config)}))
+    running.run(run_parts({**parts, **_metrics(config)}))
 
 
 def _metrics(config: Config) -> dict[str, Part]:
@@ -147,7 +148,7 @@ def run() -> None:
             }
         )
 
-    asyncio.run(everything())
+    running.run(everything())
 
 
 @app.command()

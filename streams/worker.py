@@ -40,8 +40,9 @@ log = structlog.get_logger(__name__)
 
 SESSION_TIMEOUT_SECONDS = 10.0
 """After a kill, its partitions move this soon; Faust's own default is a minute."""
-BATCH = 500
-BATCH_WAIT_SECONDS = 0.02
+LARGEST_POLL = 2000
+WAITING_POLLS = 8
+"""How many batches of a topic may wait for their reader before no more are fetched."""
 
 Read = Callable[[Sequence[Any]], Awaitable[None]]
 Own = Callable[[set[int]], Awaitable[None]]
@@ -80,6 +81,8 @@ class RoleApp:
             broker_session_timeout=SESSION_TIMEOUT_SECONDS,
             broker_heartbeat_interval=3.0,
             broker_commit_interval=1.0,
+            broker_max_poll_records=LARGEST_POLL,
+            stream_buffer_maxsize=WAITING_POLLS,
             stream_wait_empty=False,
             consumer_auto_offset_reset="earliest",
         )
@@ -96,8 +99,9 @@ class RoleApp:
         )
 
         async def agent(stream: Any) -> None:
-            async for events in stream.take_events(BATCH, within=BATCH_WAIT_SECONDS):
-                await read([event.message for event in events])
+            async for event in stream.events():
+                await read(event.message.messages)
+                self.app.consumer.done(event.message)  # type: ignore[attr-defined]
 
         agent.__name__ = f"{self._role}_{topic.name.replace('.', '_').replace('-', '_')}"
         self.app.agent(channel, name=agent.__name__)(agent)
