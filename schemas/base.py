@@ -1,10 +1,10 @@
 """What a fact is, and its one form on the log.
 
 A record's key is text. Its value is one line of canonical JSON (UTF-8, keys sorted, no spaces)
-that carries `kind`, `id` and `at` beside the fact's own fields (and `schema`, its version, where
-that is above 1), so that `kcat -C` alone shows the whole story and an exported file of values loses
-nothing. Headers repeat kind, schema version and id for those who filter without parsing;
-`traceparent` (W3C Trace Context) follows where there is one.
+that carries `kind`, `id` and `at` beside the fact's own fields, so that `kcat -C` alone shows the
+whole story and an exported file of values loses nothing. Headers repeat kind, schema version and
+id for those who filter without parsing; `traceparent` (W3C Trace Context) follows where
+there is one.
 
 Amounts are `int` base units in Python and decimal strings in JSON: JSON numbers above 2**53 are
 not safe to read everywhere. Addresses are EIP-55 checksummed, hashes are lower-case 0x hex.
@@ -21,11 +21,10 @@ from typing import Annotated, Any, ClassVar
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
-from schemas.upcasting import lifted
-
 UINT256_MAX = 2**256 - 1
 INT64_MAX = 2**63 - 1
 """The largest JSON number: orjson writes no larger ones, and reads them as floats."""
+SCHEMA_VERSION = 1
 
 
 def _amount(value: object) -> object:
@@ -63,8 +62,6 @@ class Fact(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: ClassVar[int] = 1
-    """Of its schema, where it stands on the log; see `schemas.upcasting`."""
     circumstances: ClassVar[frozenset[str]] = frozenset()
     """Fields that may differ between two tellings of the same fact (how it reached us, which of
     several equally valid signatures came first); all others must agree."""
@@ -138,15 +135,13 @@ def encode_value(record: Record) -> bytes:
     body["kind"] = record.fact.kind
     body["id"] = record.fact.id
     body["at"] = record.at
-    if record.fact.version > 1:
-        body["schema"] = record.fact.version
     return orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
 
 
 def encode_headers(record: Record) -> list[tuple[str, bytes]]:
     headers = [
         ("kind", record.fact.kind.encode()),
-        ("schema", str(record.fact.version).encode()),
+        ("schema", str(SCHEMA_VERSION).encode()),
         ("id", record.fact.id.encode()),
     ]
     if record.trace:
@@ -177,9 +172,6 @@ def decode_value(
     if model is None:
         raise UnreadableRecord(f"unknown kind {kind!r}; this topic holds {', '.join(kinds)}")
     try:
-        version = body.pop("schema", 1)
-        if version != model.version:
-            body = lifted(str(kind), version, body, newest=model.version)
         fact = model.model_validate(body)
         if datetime.fromisoformat(at).tzinfo is None:
             raise ValueError(f"time {at!r} has no zone")

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from schemas.base import UINT256_MAX, Fact
+from schemas.base import SCHEMA_VERSION, UINT256_MAX, Fact
 from schemas.topics import TOPICS, Topic
 
 FOLDER = Path(__file__).resolve().parent / "exported"
@@ -31,8 +31,6 @@ def fact_schema(model: type[Fact]) -> dict[str, Any]:
             "description": "When the writer appended it: RFC 3339 UTC with milliseconds.",
         },
     }
-    if model.version > 1:
-        envelope["schema"] = {"const": model.version, "description": "Version of this schema."}
     defaults = {name for name, field in model.model_fields.items() if not field.is_required()}
     schema["properties"] = {**envelope, **_properties(model)}
     schema["required"] = [*envelope, *(name for name in model.model_fields if name not in defaults)]
@@ -65,7 +63,7 @@ def topic_schema(topic: Topic) -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": topic.name,
-        "description": f"Values of the topic {topic.name}.",
+        "description": f"Values of the topic {topic.name}, schema version {SCHEMA_VERSION}.",
         "oneOf": [{"$ref": f"#/$defs/{kind}"} for kind in topic.kinds],
         "$defs": {kind: fact_schema(model) for kind, model in topic.kinds.items()},
     }

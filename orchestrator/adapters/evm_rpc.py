@@ -13,12 +13,11 @@ from collections.abc import Callable, Sequence
 from statistics import median_low
 from typing import Any, TypeVar
 
-from eth_utils.address import to_checksum_address
-
 from orchestrator.adapters.evm_endpoint import Answer
 from orchestrator.adapters.evm_endpoints import Endpoints
 from orchestrator.core.bloom import bloom_of
 from orchestrator.core.chain import Head, Receipt
+from orchestrator.core.hashing import checksummed
 from orchestrator.errors import RpcError, RpcProblem
 from orchestrator.ports import Call, Log
 
@@ -351,7 +350,7 @@ def _logs(answer: Any) -> list[Log]:
     """Logs that a reorganisation removed are left out."""
     return [
         Log(
-            address=str(to_checksum_address(item["address"])),
+            address=checksummed(item["address"]),
             topics=tuple(_hash(topic) for topic in item["topics"]),
             data=_hex(item["data"]),
             block_number=_quantity(item["blockNumber"]),

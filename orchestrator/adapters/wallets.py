@@ -6,8 +6,8 @@ from typing import NoReturn
 
 import rlp  # type: ignore[import-untyped]
 from eth_keys.main import KeyAPI
-from eth_utils.crypto import keccak
 
+from orchestrator.core.hashing import keccak
 from orchestrator.errors import ConfigurationError
 from orchestrator.ports import SignedTransaction, UnsignedTransaction
 

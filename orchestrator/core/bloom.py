@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import reduce
 from operator import or_
 
-from eth_utils.crypto import keccak
+from orchestrator.core.hashing import keccak
 
 BLOOM_BITS = 2048
 

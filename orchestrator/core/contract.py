@@ -9,11 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from eth_abi.abi import decode, encode
-from eth_account.messages import encode_typed_data
-from eth_utils.address import to_checksum_address
-from eth_utils.crypto import keccak
+from eth_abi.abi import decode
 
+from orchestrator.core.abi import (
+    address_word,
+    domain_separator,
+    dynamic,
+    text_hash,
+    typed_digest,
+    uint_word,
+)
+from orchestrator.core.hashing import checksummed
 from schemas.base import RequestType
 from schemas.evm import EventName
 
@@ -41,9 +47,15 @@ class _Call:
     account_field: str
     selector: bytes
 
+    @property
+    def type_hash(self) -> bytes:
+        fields = f"string requestId,address {self.account_field}"
+        fields += ",uint256 amount,uint256 nonce,uint256 deadline"
+        return text_hash(f"{self.primary_type}({fields})")
+
 
 def _selector(signature: str) -> bytes:
-    return bytes(keccak(text=signature)[:4])
+    return text_hash(signature)[:4]
 
 
 _ARGUMENTS = ["string", "address", "uint256", "uint256", "uint256", "bytes"]
@@ -55,10 +67,11 @@ _CALLS = {
         "RedeemFinalize", "from", _selector(f"finalizeRedeem({','.join(_ARGUMENTS)})")
     ),
 }
+_TYPE_HASHES = {kind: call.type_hash for kind, call in _CALLS.items()}
 _IS_PROCESSED = _selector("isProcessed(string)")
 
 EVENT_TOPICS: dict[str, EventName] = {
-    "0x" + keccak(text=f"{name}(string,address,uint256)").hex(): name for name in EventName
+    "0x" + text_hash(f"{name}(string,address,uint256)").hex(): name for name in EventName
 }
 """topic0 of each event that matters, as `eth_getLogs` takes and gives it."""
 
@@ -69,7 +82,7 @@ EVIDENCE_OF = {RequestType.MINT: EventName.MINTED, RequestType.REDEEM: EventName
 def approval_nonce(request_key: str) -> int:
     """Unique per contract, derived from the request so that it needs no counter; the same for every
     attempt: two approvals of one request can then never both execute."""
-    return int.from_bytes(keccak(text=request_key), "big")
+    return int.from_bytes(text_hash(request_key), "big")
 
 
 def typed_data(approval: Approval) -> dict[str, Any]:
@@ -110,29 +123,39 @@ def typed_data(approval: Approval) -> dict[str, Any]:
 
 def digest(approval: Approval) -> str:
     """The 32 bytes to sign, 0x hex: keccak256(0x19 0x01 ‖ domain separator ‖ struct hash)."""
-    message = encode_typed_data(full_message=typed_data(approval))
-    return "0x" + keccak(b"\x19\x01" + message.header + message.body).hex()
+    domain = domain_separator(DOMAIN_NAME, DOMAIN_VERSION, approval.chain_id, approval.contract)
+    hashed = typed_digest(
+        domain,
+        _TYPE_HASHES[approval.type],
+        text_hash(approval.request_id),
+        address_word(approval.account),
+        uint_word(approval.amount),
+        uint_word(approval.nonce),
+        uint_word(approval.deadline),
+    )
+    return "0x" + hashed.hex()
 
 
 def calldata(approval: Approval, signature: str) -> str:
     """`mintWithApproval` or `finalizeRedeem` with the 65-byte signature, 0x hex."""
-    arguments = encode(
-        _ARGUMENTS,
-        [
-            approval.request_id,
-            approval.account,
-            approval.amount,
-            approval.nonce,
-            approval.deadline,
-            bytes.fromhex(signature[2:]),
-        ],
+    request_id = dynamic(approval.request_id.encode("utf-8"))
+    head = len(_ARGUMENTS) * 32
+    arguments = (
+        uint_word(head),
+        address_word(approval.account),
+        uint_word(approval.amount),
+        uint_word(approval.nonce),
+        uint_word(approval.deadline),
+        uint_word(head + len(request_id)),
+        request_id,
+        dynamic(bytes.fromhex(signature[2:])),
     )
-    return "0x" + (_CALLS[approval.type].selector + arguments).hex()
+    return "0x" + (_CALLS[approval.type].selector + b"".join(arguments)).hex()
 
 
 def is_processed_calldata(request_id: str) -> str:
     """Asks `isProcessed(string)`; the answer is an ABI bool."""
-    return "0x" + (_IS_PROCESSED + encode(["string"], [request_id])).hex()
+    return "0x" + (_IS_PROCESSED + uint_word(32) + dynamic(request_id.encode())).hex()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,5 +182,5 @@ def decode_event(topics: list[str], data: str) -> DecodedEvent | None:
         request_id, amount = decode(["string", "uint256"], bytes.fromhex(data[2:]))
     except Exception as error:  # noqa: BLE001 - eth-abi raises many kinds
         raise ValueError(f"{event} does not decode: {error}") from None
-    account = str(to_checksum_address("0x" + topics[1][-40:]))
+    account = checksummed("0x" + topics[1][-40:])
     return DecodedEvent(event, request_id, account, amount)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from eth_utils.address import to_checksum_address
-
 from orchestrator.core.contract import (
     EVIDENCE_OF,
     Approval,
@@ -13,6 +11,7 @@ from orchestrator.core.contract import (
     calldata,
     digest,
 )
+from orchestrator.core.hashing import checksummed
 from orchestrator.core.lifecycle import (
     WITH_A_LANE,
     RequestState,
@@ -163,7 +162,7 @@ def _drafted(
         chain_id=received.chain_id,
         contract=contract,
         request_id=received.request_id,
-        account=to_checksum_address(received.user),
+        account=checksummed(received.user),
         amount=int(normalised_amount(received.amount)),
         nonce=approval_nonce(state.key),
         deadline=deadline,
@@ -189,7 +188,7 @@ def approval_of(state: RequestState) -> Approval:
         chain_id=received.chain_id,
         contract=drafted.contract,
         request_id=received.request_id,
-        account=to_checksum_address(received.user),
+        account=checksummed(received.user),
         amount=int(normalised_amount(received.amount)),
         nonce=drafted.approval_nonce,
         deadline=drafted.deadline,

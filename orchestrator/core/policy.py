@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
-from eth_utils.address import is_address, is_checksum_formatted_address, to_checksum_address
-
+from orchestrator.core.hashing import checksummed
 from orchestrator.core.terms import Terms
 from schemas.base import UINT256_MAX
 from schemas.requests import RejectionReason, RequestReceived
@@ -20,13 +20,16 @@ class Rejection:
     detail: str
 
 
+@lru_cache(maxsize=65_536)
 def address_or_none(text: str) -> str | None:
     """The EIP-55 form, or None. A mixed-case address must carry its checksum; one in a single case
     has none to check."""
-    if not text.startswith("0x") or not is_address(text):
+    try:
+        found = checksummed(text)
+    except ValueError:
         return None
-    checksummed = str(to_checksum_address(text))
-    return None if is_checksum_formatted_address(text) and text != checksummed else checksummed
+    digits = text[2:]
+    return found if text == found or digits in (digits.lower(), digits.upper()) else None
 
 
 def amount_or_none(text: str) -> int | None:

@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from eth_keys.exceptions import BadSignature
 from eth_keys.main import KeyAPI
-from eth_utils.address import to_checksum_address
-from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
+
+from orchestrator.core.hashing import checksummed, keccak
 
 CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 """n of secp256k1 (SEC 2, section 2.4.1)."""
@@ -50,7 +50,7 @@ def address_of(public_key_der: bytes) -> str:
             f"the key is of kind {kind}; an approval needs ECC_SECG_P256K1 with usage SIGN_VERIFY"
         )
     point = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-    return str(to_checksum_address(keccak(point[1:])[-20:]))
+    return checksummed("0x" + keccak(point[1:])[-20:].hex())
 
 
 def normalise(der: bytes, digest: str, address: str) -> str:

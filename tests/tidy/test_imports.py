@@ -46,6 +46,7 @@ OUTSIDE = {
         "eth_account",
         "eth_keys",
         "eth_utils",
+        "sha3",
     },
 }
 """What the inner rooms may use besides the standard library."""
