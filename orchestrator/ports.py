@@ -3,7 +3,7 @@ for the simulation; both pass one contract suite."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -178,6 +178,14 @@ class LogReader(Protocol):
     ) -> AsyncIterator[tuple[int, Sequence[Message]]]:
         """Committed records per partition, from each start to what is the end when the call begins.
         Raises LogUnavailable."""
+
+    def tail(
+        self, topic: Topic, partition: int, start: int
+    ) -> AsyncGenerator[Sequence[Message], None]:
+        """Committed records of one partition from `start` on, for ever, as they come.
+
+        An empty batch, several times in ten seconds, says that all that stood there when it was
+        asked for has been given. Raises LogUnavailable."""
 
 
 class FactLog(LogReader, Protocol):

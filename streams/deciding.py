@@ -16,10 +16,13 @@ from orchestrator.core.terms import Terms
 from orchestrator.errors import LogUnavailable
 from orchestrator.ports import LogWriter, Message
 from schemas.base import Fact, Position, UnreadableRecord
+from schemas.controls import OrderFact
 from schemas.dead_letters import DeadLetter, DeadLetterReason
-from schemas.requests import RequestReceived
-from schemas.topics import DEAD_LETTERS, REQUESTS, TOPICS, Topic
+from schemas.lanes import CancellationRequested, RelayRequested
+from schemas.requests import ApprovalDrafted, RelayAssigned, RequestFact, RequestReceived
+from schemas.topics import CONTROLS, DEAD_LETTERS, REQUESTS, TOPICS, Topic
 from streams.books import Book
+from streams.controls import Controls
 from streams.retrying import Backoff
 
 log = structlog.get_logger(__name__)
@@ -28,19 +31,29 @@ log = structlog.get_logger(__name__)
 class Decider:
     """Owns some partitions of `requests`, reads its share of the other topics."""
 
-    def __init__(self, book: Book, writer: LogWriter, terms: Terms) -> None:
+    def __init__(self, book: Book, writer: LogWriter, terms: Terms, controls: Controls) -> None:
         self._book = book
         self._writer = writer
         self._terms = terms
+        self._controls = controls
+        self._held: set[str] = set()
         self._awake = asyncio.Event()
         self._delivered: dict[str, tuple[str, str]] = {}
+        self._backoff = Backoff(longest_seconds=10)
         self._pool = Pool()
 
     async def own(self, partitions: set[int]) -> None:
         """Called when the partitions of `requests` are assigned anew."""
         await self._book.own(partitions)
         self._delivered.clear()
+        self._held.clear()
         self._pool = Pool()
+        self._awake.set()
+
+    def hear(self, _: OrderFact | None) -> None:
+        """An order came, or what was held for want of news may go on: it is considered again."""
+        self._book.touched |= self._held
+        self._held.clear()
         self._awake.set()
 
     async def read(self, messages: Sequence[Message]) -> None:
@@ -68,6 +81,11 @@ class Decider:
                     )
                 )
                 continue
+            if message.topic == CONTROLS.name:
+                refused = await self._controls.judged(message.offset)
+                if refused is not None:
+                    letters.append(refused)
+                    continue
             if fact is not None and not self._known(fact):
                 facts.append(fact)
         await self._deliver(REQUESTS, facts)
@@ -98,9 +116,25 @@ class Decider:
             self._awake.clear()
             keys, self._book.touched = self._book.touched, set()
             for topic, facts in self._owed(keys).items():
-                await self._deliver(TOPICS[topic], facts)
-                if topic == REQUESTS.name:
-                    self._log_endings(facts)
+                await self._append(TOPICS[topic], facts)
+
+    async def _append(self, topic: Topic, facts: Sequence[Fact]) -> None:
+        """Once; when the log is away, what is owed is looked at again before it is tried again: an
+        order may have come in the meantime."""
+        try:
+            await self._writer.append(topic, facts)
+        except LogUnavailable as error:
+            log.warning("log unavailable, trying again", error=str(error))
+            for fact in facts:
+                key = _request_key(fact)
+                self._delivered.pop(key, None)
+                self._book.touched.add(key)
+            await self._backoff.sleep()
+            self._awake.set()
+            return
+        self._backoff.reset()
+        if topic is REQUESTS:
+            self._log_endings(facts)
 
     def _owed(self, keys: set[str]) -> dict[str, list[Fact]]:
         """What these requests owe, per topic, less what this process has delivered since the stage
@@ -120,14 +154,37 @@ class Decider:
             mark = item.fact.id, state.changed_at
             if self._delivered.get(key) == mark:
                 continue
+            if self._is_held(state, item.fact):
+                self._held.add(key)
+                continue
             self._delivered[key] = mark
             owed.setdefault(item.topic.name, []).append(item.fact)
         return owed
 
+    def _is_held(self, state: RequestState | None, fact: Fact) -> bool:
+        """A pause holds what begins something new: a draft, and its way to a wallet."""
+        if state is None or state.received is None:
+            return False
+        if not isinstance(fact, ApprovalDrafted | RelayAssigned):
+            return False
+        wallet = fact.wallet if isinstance(fact, RelayAssigned) else None
+        chain_id = state.received.chain_id
+        return self._controls.holds(chain_id, wallet, state.key) is not None
+
     def _choose(self, state: RequestState, wallets: tuple[str, ...]) -> str:
-        return self._pool.choose(state, wallets, asyncio.get_running_loop().time())
+        """Among the wallets that are not paused, where there are any."""
+        assert state.received is not None
+        chain_id = state.received.chain_id
+        free = [wallet for wallet in wallets if self._controls.pause(chain_id, wallet) is None]
+        now = asyncio.get_running_loop().time()
+        return self._pool.choose(state, tuple(free) or wallets, now)
 
     def _log_endings(self, facts: Sequence[Fact]) -> None:
         for fact in facts:
             if fact.kind in ("RequestFailed", "RequestRejected"):
                 log.warning("request ended", request=fact.key, **fact.model_dump(mode="json"))
+
+
+def _request_key(fact: Fact) -> str:
+    assert isinstance(fact, RequestFact | RelayRequested | CancellationRequested)
+    return fact.request_key

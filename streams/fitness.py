@@ -71,11 +71,14 @@ class Fitness:
         self._kept_since: dict[str, float] = {}
         self._log = log.bind(lane=f"{chain.chain_id}:{preparing.wallet}")
 
-    def judge(self, state: LaneState, view: ChainView | None) -> list[LaneFact]:
-        """The wallet set aside, or taken back, as the newest view and balance say."""
+    def judge(
+        self, state: LaneState, view: ChainView | None, held_until: int = 0
+    ) -> list[LaneFact]:
+        """The wallet set aside, or taken back, as the newest view and balance say. What an operator
+        held until a block is not stuck."""
         if state.halted is not None or view is None:
             return []
-        reason = self._unfit(state, view)
+        reason = self._unfit(state, view, held_until)
         aside = state.set_aside
         lane = {"chain_id": state.chain_id, "wallet": state.wallet}
         if reason is not None and aside is None:
@@ -87,7 +90,7 @@ class Fitness:
             return [WalletRestored(**lane, number=aside.number)]
         return []
 
-    def _unfit(self, state: LaneState, view: ChainView) -> str | None:
+    def _unfit(self, state: LaneState, view: ChainView, held_until: int) -> str | None:
         balance, cost = self.funds.balance_wei, self._preparing.one_costs_wei()
         if balance is not None and balance < cost:
             self.funds.doubt()
@@ -95,7 +98,7 @@ class Fitness:
                 f"the wallet holds {balance} wei, one transaction may cost {cost}: "
                 "send it some of the chain's currency"
             )
-        return stuck(state, view, self._settings.replace_after_blocks)
+        return stuck(state, view, self._settings.replace_after_blocks, held_until)
 
     def room(self, state: LaneState) -> int | None:
         """How many more transactions the balance covers; None while it is not known."""

@@ -16,15 +16,15 @@ from collections.abc import Sequence
 import structlog
 
 from orchestrator.config import ChainConfig, Settings
-from orchestrator.core.chain import ChainView, Head
+from orchestrator.core.chain import ChainView
 from orchestrator.core.lane_views import (
     conclude,
     displaceable,
     halt,
     holes,
-    in_question,
     lags,
     overdue,
+    reconcile,
     was_reset,
 )
 from orchestrator.core.lanes import LaneState, evolve, next_work, unmined, unsent
@@ -32,16 +32,14 @@ from orchestrator.core.lifecycle import Verdict
 from orchestrator.errors import Fenced, LogUnavailable, RpcError, RpcProblem, StartRefused
 from orchestrator.ports import ChainNode, FactLog, OwnedLog, Wallet
 from schemas.base import UnreadableRecord
-from schemas.lanes import (
-    LaneFact,
-    LaneOpened,
-    RelayRequested,
-    TransactionPrepared,
-)
+from schemas.lanes import LaneFact, LaneOpened, TransactionPrepared
 from schemas.topics import LANES
 from streams.broadcasting import Outcome, weigh
+from streams.controls import Controls
 from streams.fitness import Fitness
 from streams.judging import Judging, rewritten
+from streams.lane_orders import LaneOrders
+from streams.looking import behind, head_and_balance, seen_at
 from streams.preparing import Preparing
 from streams.retrying import Backoff
 
@@ -73,6 +71,7 @@ class LaneOwner:
         facts: FactLog,
         partition: int,
         settings: Settings,
+        controls: Controls,
     ) -> None:
         self.key = f"{chain.chain_id}:{wallet.address}"
         self.reason: str | None = "starting"
@@ -83,8 +82,10 @@ class LaneOwner:
         self._settings = settings
         self._judging = Judging(wallet.address, node)
         self._preparing = Preparing(chain, wallet, node, settings, self._judging)
-        self._inbox: list[RelayRequested] = []
+        self._orders = LaneOrders(controls, chain.chain_id, wallet.address)
+        self._inbox: list[LaneFact] = []
         self._awake = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._log = log.bind(lane=self.key)
         self._forget(wallet.address)
 
@@ -111,10 +112,16 @@ class LaneOwner:
         """The wallet's transaction count and balance (wei), as last looked at."""
         return self._view.nonce if self._view else None, self._fitness.funds.balance_wei
 
-    def offer(self, request: RelayRequested) -> None:
-        """New work from the stream; folded at the next pass."""
-        self._inbox.append(request)
+    def offer(self, fact: LaneFact) -> None:
+        """From the stream, what others append: new work, or what becomes of it. Folded at the next
+        pass."""
+        self._inbox.append(fact)
         self._awake.set()
+
+    def hurry(self) -> None:
+        """An operator's order came: a pass now, whatever the lane waits for."""
+        self._awake.set()
+        self._hurry.set()
 
     async def run(self) -> None:
         """Own the lane until cancelled. When fenced or when an append's outcome is unknown, start
@@ -135,7 +142,7 @@ class LaneOwner:
                 self._log.warning("lane cannot start or go on; trying again", reason=str(error))
             finally:
                 await owned.close()
-            await backoff.sleep()
+            await backoff.sleep(self._hurry)
 
     async def _open(self, owned: OwnedLog) -> None:
         self._forget(self._state.wallet)
@@ -186,7 +193,7 @@ class LaneOwner:
             except RpcError as error:
                 self.reason = str(error)
                 self._log.warning("lane waits for its chain", reason=str(error))
-                await backoff.sleep()
+                await backoff.sleep(self._hurry)
                 continue
             backoff.reset()
             busy = bool(self._state.slots or self._state.waiting or self._state.reverted)
@@ -205,16 +212,26 @@ class LaneOwner:
         if _now() - self._looked_at >= self._settings.head_poll_seconds:
             await self._look(owned)
         state = self._state
+        await self._append(owned, self._orders.given_up(state, self._view))
+        if state.resumption is not None:
+            await self._reconcile(owned)
         if state.halted is not None:
             self.reason = state.halted.reason
             await self._append(owned, self._fitness.give_back(state, self.reason, self._view))
             return
-        self.reason = self._behind()
-        if state.set_aside is not None:
+        await self._replace(owned, self._orders.overruled(state))
+        held = self._orders.held(self._view)
+        self.reason = behind(state, self._view) or held
+        if held is not None:
+            if self._orders.only_this_wallet:
+                await self._append(owned, self._fitness.give_back(state, held, self._view))
+        elif state.set_aside is not None:
             self.reason = state.set_aside.reason
             await self._append(owned, self._fitness.give_back(state, self.reason, self._view))
         elif self.reason is None:
             await self._take_work(owned)
+        if self._orders.lifted:
+            self._orders.lifted, self._rebroadcast_at = False, float("-inf")
         fresh = [item for item in unsent(state) if item.tx_hash not in self._refused]
         await self._send(owned, fresh)
         if _now() - self._rebroadcast_at >= REBROADCAST_AFTER_SECONDS:
@@ -226,12 +243,14 @@ class LaneOwner:
         room = self._fitness.room(self._state)
         if room is not None and room < limit:
             limit = min(limit, len(self._state.slots) + room)
-        work = next_work(self._state, limit)
+        work = next_work(self._state, limit, self._orders.withheld)
         if not work:
             if room == 0 and self._state.waiting:
                 self.reason = "what is out may cost all that the wallet holds"
             return
         facts = await self._preparing.prepare(self._state, work)
+        if self._orders.held(self._view) is not None:
+            facts = [fact for fact in facts if not isinstance(fact, TransactionPrepared)]
         await self._append(owned, facts)
         trouble = self._preparing.trouble
         if trouble is not None:
@@ -242,10 +261,10 @@ class LaneOwner:
     async def _look(self, owned: OwnedLog) -> None:
         """Ask the chain once, when it has a new head, and append what follows."""
         self._looked_at = _now()
-        head = await self._head_and_balance()
+        head = await head_and_balance(self._node, self._state.wallet, self._fitness.funds)
         if head.hash == self._head_hash and not self._state.reverted:
-            return await self._append(owned, self._fitness.judge(self._state, self._view))
-        view = await self._seen(head)
+            return await self._judge(owned)
+        view = await seen_at(self._node, self._state, head, self._chain.confirmations)
         self._view = view
         if lags(self._state, view) and not was_reset(self._state, view):
             self._log.warning("node lags behind the log", block=view.head.number)
@@ -256,33 +275,25 @@ class LaneOwner:
         self._suspected = displaceable(self._state, view)
         await self._append(owned, await self._judging.settle(self._state, view))
         self._preparing.saw(view)
-        await self._replace(owned, overdue(self._state, view, self._settings.replace_after_blocks))
+        self._orders.held(view)
+        blocks, held_until = self._settings.replace_after_blocks, self._orders.held_until_block
+        await self._replace(owned, overdue(self._state, view, blocks, held_until))
         await self._heal(owned, view)
-        await self._append(owned, self._fitness.judge(self._state, view))
+        await self._judge(owned)
         self._head_hash = head.hash
         self._highest = max(self._highest, head.number)
 
-    async def _head_and_balance(self) -> Head:
-        if not self._fitness.funds.due():
-            return await self._node.head()
-        head, balance = await asyncio.gather(
-            self._node.head(), self._node.balance(self._state.wallet)
-        )
-        self._fitness.funds.saw(balance)
-        return head
+    async def _judge(self, owned: OwnedLog) -> None:
+        held_until = self._orders.held_until_block
+        await self._append(owned, self._fitness.judge(self._state, self._view, held_until))
 
-    async def _seen(self, head: Head) -> ChainView:
-        number = max(0, head.number - self._chain.confirmations)
-        final, nonce, final_nonce = await asyncio.gather(
-            self._node.block(number),
-            self._node.transaction_count(self._state.wallet),
-            self._node.transaction_count(self._state.wallet, number),
-        )
-        if final is None:
-            raise RpcError(RpcProblem.UNAVAILABLE, f"the node has no block {number} yet")
-        hashes = in_question(self._state, nonce)
-        receipts = await self._node.receipts(hashes) if hashes else []
-        return ChainView(head, final, nonce, final_nonce, dict(zip(hashes, receipts, strict=True)))
+    async def _reconcile(self, owned: OwnedLog) -> None:
+        """A person let the halted lane go on: the chain as it is counts, or it halts again."""
+        head = await self._node.head()
+        view = await seen_at(self._node, self._state, head, self._chain.confirmations)
+        await self._conclude(owned, [reconcile(self._state, view)])
+        self._highest, self._head_hash = head.number, ""
+        self._log.warning("lane reconciled", halted=self._state.halted is not None)
 
     async def _conclude(self, owned: OwnedLog, facts: Sequence[LaneFact]) -> None:
         await self._append(owned, facts)
@@ -313,8 +324,10 @@ class LaneOwner:
         versions = [version for version in versions if version.tx_hash not in stopped]
         if not versions or self._view is None:
             return
+        state = self._state
+        versions = self._orders.replaceable(state, versions, self._view)
         facts, reasons = await self._preparing.replace(
-            self._state, versions, self._view, gas_refused
+            state, versions, self._view, gas_refused, lambda item: self._orders.void(state, item)
         )
         await self._append(owned, facts)
         if facts:
@@ -327,7 +340,8 @@ class LaneOwner:
     async def _send(
         self, owned: OwnedLog, transactions: Sequence[TransactionPrepared]
     ) -> Outcome | None:
-        """Send exactly what is on the log; append which of it a node has."""
+        """Send exactly what is on the log and not held; append which of it a node has."""
+        transactions = self._orders.sendable(transactions, self._view)
         if not transactions:
             return None
         answers = await self._node.send_raw([transaction.raw for transaction in transactions])
@@ -362,15 +376,6 @@ class LaneOwner:
             outcome = await self._send(owned, everything[start : start + REBROADCAST_AT_ONCE])
             if outcome is None or not outcome.taken_again:
                 return
-
-    def _behind(self) -> str | None:
-        view = self._view
-        if view is None or not lags(self._state, view):
-            return None
-        return (
-            f"the node is at block {view.head.number}, the log has seen block "
-            f"{self._state.final_block} final: it lags, or serves another chain"
-        )
 
     def _explain(self) -> None:
         """`reason` names the lowest transaction that nodes refuse, when nothing worse is known."""

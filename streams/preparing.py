@@ -4,7 +4,7 @@ transaction that stays out to its replacement."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from orchestrator.config import ChainConfig, Settings
 from orchestrator.core.chain import ChainView
@@ -181,11 +181,13 @@ class Preparing:
         versions: Sequence[TransactionPrepared],
         view: ChainView,
         gas_refused: bool = False,
+        void: Callable[[RelayRequested], bool] = lambda _: False,
     ) -> tuple[list[LaneFact], dict[str, str]]:
         """A replacement for each version, the same call at higher fees, and by hash the reasons of
         those that cannot have one.
 
         A call whose deadline has passed is replaced by a no-op: it could only fail, and for more.
+        So is one that is `void`, for an operator gave it up or holds it.
         `gas_refused`: nodes refuse the gas limit, so it is estimated anew; a call that would revert
         now becomes a no-op, and what becomes of the request is judged when that is final."""
         facts: list[LaneFact] = []
@@ -196,7 +198,7 @@ class Preparing:
         priority = await self._priority(view)
         for version in versions:
             item = state.working.get(version.relay) if version.relay else None
-            if item is not None and view.head.timestamp > item.deadline:
+            if item is not None and (view.head.timestamp > item.deadline or void(item)):
                 item = None
             gas_limit = version.gas_limit if item or not version.relay else NO_OP_GAS
             if gas_refused:

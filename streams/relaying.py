@@ -9,11 +9,15 @@ import structlog
 
 from orchestrator.ports import Message
 from schemas.base import UnreadableRecord
-from schemas.lanes import RelayRequested
+from schemas.controls import OrderFact
+from schemas.lanes import CancellationRequested, LaneResumed, RelayRequested
 from schemas.topics import LANES
 from streams.lane_owner import LaneOwner
 
 log = structlog.get_logger(__name__)
+
+
+_FOR_LANES = (b"RelayRequested", b"CancellationRequested", b"LaneResumed")
 
 
 class Relayer:
@@ -43,15 +47,15 @@ class Relayer:
         log.info("lanes owned here", lanes=sorted(self._owners))
 
     async def read(self, messages: Sequence[Message]) -> None:
-        """Hand new work to its lane. All else on the topic was appended by the owners."""
+        """Hand to each lane what others append for it. All else on the topic is the owners' own."""
         for message in messages:
-            if b"RelayRequested" not in (message.value or b""):
+            if not any(kind in (message.value or b"") for kind in _FOR_LANES):
                 continue
             try:
                 fact = LANES.decode(message.value).fact
             except UnreadableRecord:  # the deciding role dead-letters it
                 continue
-            if not isinstance(fact, RelayRequested):
+            if not isinstance(fact, RelayRequested | CancellationRequested | LaneResumed):
                 continue
             owner = self._owners.get(fact.key)
             if owner is not None:
@@ -62,6 +66,11 @@ class Relayer:
                     "work for a wallet that is not configured here; it waits on the log",
                     lane=fact.key,
                 )
+
+    def hear(self, _: OrderFact | None) -> None:
+        """An order came, or what was held may go on: every lane looks at once."""
+        for owner in self._owners.values():
+            owner.hurry()
 
     async def _stop(self, key: str) -> None:
         self._owners.pop(key)

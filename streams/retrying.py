@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 
 
 class Backoff:
@@ -24,5 +25,11 @@ class Backoff:
         self._next = min(self._longest, self._next * 2)
         return delay * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
 
-    async def sleep(self) -> None:
-        await asyncio.sleep(self.delay_seconds())
+    async def sleep(self, hurry: asyncio.Event | None = None) -> None:
+        """Until the delay is over, or `hurry` is set; it is cleared then."""
+        if hurry is None:
+            await asyncio.sleep(self.delay_seconds())
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(hurry.wait(), self.delay_seconds())
+        hurry.clear()

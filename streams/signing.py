@@ -16,9 +16,11 @@ from orchestrator.core.owing import Sign, pending
 from orchestrator.core.terms import Terms
 from orchestrator.errors import LogUnavailable, SigningError
 from orchestrator.ports import ApprovalSigner, LogWriter, Message
+from schemas.controls import OrderFact, RetryOrdered
 from schemas.requests import ApprovalSigned
 from schemas.topics import REQUESTS
 from streams.books import Book
+from streams.controls import Controls
 from streams.retrying import Backoff
 
 log = structlog.get_logger(__name__)
@@ -34,20 +36,34 @@ class SigningDesk:
         signer: ApprovalSigner,
         terms: Terms,
         concurrency: int,
+        controls: Controls,
     ) -> None:
         self._book = book
         self._writer = writer
         self._signer = signer
         self._terms = terms
+        self._controls = controls
         self._slots = asyncio.Semaphore(concurrency)
         self._awake = asyncio.Event()
         self._underway: dict[str, asyncio.Task[None]] = {}
         self._delivered: dict[str, int] = {}
+        self._held: set[str] = set()
+        self._hurries: dict[str, asyncio.Event] = {}
         self.problem: str | None = None
 
     async def own(self, partitions: set[int]) -> None:
         await self._book.own(partitions)
         self._delivered.clear()
+        self._held.clear()
+        self._awake.set()
+
+    def hear(self, order: OrderFact | None) -> None:
+        """An order came: a retry wakes its request's signature out of its backoff, and what was
+        held is considered again."""
+        if isinstance(order, RetryOrdered) and order.request_key in self._hurries:
+            self._hurries[order.request_key].set()
+        self._book.touched |= self._held
+        self._held.clear()
         self._awake.set()
 
     async def read(self, messages: Sequence[Message]) -> None:
@@ -75,7 +91,7 @@ class SigningDesk:
             return
         if key in self._underway or self._delivered.get(key) == owed.attempt:
             return
-        if not self._trustworthy(owed):
+        if not self._trustworthy(owed) or self._is_held(owed):
             return
         task = asyncio.create_task(self._sign(owed), name=f"sign {key}")
         self._underway[key] = task
@@ -84,6 +100,7 @@ class SigningDesk:
     def _ended(self, key: str, task: asyncio.Task[None]) -> None:
         """What came to be owed meanwhile, such as the next attempt's signature, is considered."""
         self._underway.pop(key, None)
+        self._hurries.pop(key, None)
         if not task.cancelled() and task.exception() is None:
             self._book.touched.add(key)
             self._awake.set()
@@ -92,6 +109,14 @@ class SigningDesk:
         state = self._book.state(key)
         item = pending(state, self._terms) if state else None
         return item if isinstance(item, Sign) else None
+
+    def _is_held(self, owed: Sign) -> bool:
+        """Asked right before KMS is. What is held is considered again when an order comes."""
+        key = owed.request_key
+        if self._controls.holds(owed.approval.chain_id, request_key=key) is None:
+            return False
+        self._held.add(key)
+        return True
 
     def _trustworthy(self, owed: Sign) -> bool:
         """The digest on the log must be that of the approval on the log, for the contract that is
@@ -109,9 +134,12 @@ class SigningDesk:
 
     async def _sign(self, owed: Sign) -> None:
         backoff = Backoff(longest_seconds=10)
+        hurry = self._hurries.setdefault(owed.request_key, asyncio.Event())
         while self._owed(owed.request_key) == owed:
             try:
                 async with self._slots:
+                    if self._owed(owed.request_key) != owed or self._is_held(owed):
+                        return
                     signature = await self._signer.sign(owed.digest)
                     address = await self._signer.address()
                 fact = ApprovalSigned(
@@ -125,7 +153,7 @@ class SigningDesk:
             except (SigningError, LogUnavailable) as error:
                 self.problem = str(error)
                 log.warning("no signature yet", request=owed.request_key, reason=str(error))
-                await backoff.sleep()
+                await backoff.sleep(hurry)
                 continue
             self.problem = None
             self._delivered[owed.request_key] = owed.attempt

@@ -26,8 +26,9 @@ from orchestrator.adapters.wallets import LocalWallet
 from orchestrator.config import Config, Need
 from orchestrator.errors import LogUnavailable, SigningError
 from orchestrator.metrics import watch
-from schemas.topics import EVM_EVENTS, KURO_EVENTS, LANES, REQUESTS, Topic
+from schemas.topics import CONTROLS, EVM_EVENTS, KURO_EVENTS, LANES, REQUESTS, Topic
 from streams.books import Book
+from streams.controls import Controls
 from streams.deciding import Decider
 from streams.lane_owner import LaneOwner
 from streams.measuring import of_lanes
@@ -144,9 +145,11 @@ class RoleApp:
 async def run_worker(config: Config, roles: Sequence[Role], stop: asyncio.Event) -> None:
     """Run these roles until `stop` is set, then leave their consumer groups."""
     async with AsyncExitStack() as stack:
-        tasks: list[asyncio.Task[Any]] = []
+        prefix = config.settings.kafka_prefix
+        controls = Controls(KafkaLog(config.kafka, f"{prefix}-controls", prefix))
+        tasks: list[asyncio.Task[Any]] = [asyncio.create_task(controls.run(), name="controls")]
         for role in roles:
-            app, running = await _MAKERS[role](config, stack)
+            app, running = await _MAKERS[role](config, stack, controls)
             tasks += running
             app.app.finalize()
             await app.app.start()
@@ -187,19 +190,20 @@ def _log(config: Config, role: Role) -> KafkaLog:
 Made = tuple[RoleApp, list[asyncio.Task[Any]]]
 
 
-async def _deciding(config: Config, stack: AsyncExitStack) -> Made:
+async def _deciding(config: Config, stack: AsyncExitStack, controls: Controls) -> Made:
     writer = await _writer(config, Role.DECIDE, stack)
     book = Book(_log(config, Role.DECIDE))
-    decider = Decider(book, writer, config.terms)
+    decider = Decider(book, writer, config.terms, controls)
+    controls.hear(decider.hear)
     app = RoleApp(config, Role.DECIDE, REQUESTS)
     app.owns(book.expect, decider.own)
     app.reads(REQUESTS, decider.read)
-    for topic in (KURO_EVENTS, EVM_EVENTS, LANES):
+    for topic in (KURO_EVENTS, EVM_EVENTS, LANES, CONTROLS):
         app.reads(topic, decider.forward)
     return app, [asyncio.create_task(decider.run(), name="decide")]
 
 
-async def _signing(config: Config, stack: AsyncExitStack) -> Made:
+async def _signing(config: Config, stack: AsyncExitStack, controls: Controls) -> Made:
     settings = config.settings
     assert settings.kms_key_id is not None and settings.aws_region is not None
     signer = KmsSigner(
@@ -212,7 +216,8 @@ async def _signing(config: Config, stack: AsyncExitStack) -> Made:
     await _checked_key(signer)
     writer = await _writer(config, Role.SIGN, stack)
     book = Book(_log(config, Role.SIGN))
-    desk = SigningDesk(book, writer, signer, config.terms, settings.kms_concurrency)
+    desk = SigningDesk(book, writer, signer, config.terms, settings.kms_concurrency, controls)
+    controls.hear(desk.hear)
     app = RoleApp(config, Role.SIGN, REQUESTS)
     app.owns(book.expect, desk.own)
     app.reads(REQUESTS, desk.read)
@@ -231,7 +236,7 @@ async def _checked_key(signer: KmsSigner) -> None:
             await backoff.sleep()
 
 
-async def _relaying(config: Config, stack: AsyncExitStack) -> Made:
+async def _relaying(config: Config, stack: AsyncExitStack, controls: Controls) -> Made:
     lanes: dict[str, tuple[int, Callable[[], LaneOwner]]] = {}
     facts = _log(config, Role.RELAY)
     for chain in config.chains.values():
@@ -241,18 +246,19 @@ async def _relaying(config: Config, stack: AsyncExitStack) -> Made:
             wallet = LocalWallet(secret.get_secret_value())
             key = f"{chain.chain_id}:{wallet.address}"
             seat = partition_of(LANES, key)
-            make = partial(LaneOwner, chain, wallet, node, facts, seat, config.settings)
+            make = partial(LaneOwner, chain, wallet, node, facts, seat, config.settings, controls)
             lanes[key] = (seat, make)
     relayer = Relayer(lanes)
     stack.push_async_callback(relayer.close)
     stack.enter_context(watch(partial(of_lanes, relayer)))
+    controls.hear(relayer.hear)
     app = RoleApp(config, Role.RELAY, LANES)
     app.owns(lambda: None, relayer.own)
     app.reads(LANES, relayer.read)
     return app, []
 
 
-_MAKERS: dict[Role, Callable[[Config, AsyncExitStack], Awaitable[Made]]] = {
+_MAKERS: dict[Role, Callable[[Config, AsyncExitStack, Controls], Awaitable[Made]]] = {
     Role.DECIDE: _deciding,
     Role.SIGN: _signing,
     Role.RELAY: _relaying,

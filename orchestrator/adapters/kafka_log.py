@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -31,6 +31,11 @@ log = structlog.get_logger(__name__)
 
 TRANSACTION_TIMEOUT_MS = 10_000
 """A dead owner's open transaction holds up readers of its partition for at most this long."""
+
+
+TAIL_WAIT_MS = 500
+TAIL_REQUEST_TIMEOUT_MS = 5_000
+"""A tail that gets no answer for so long starts anew; it must outlast a fetch's wait."""
 
 
 def _record(fact: Fact, trace: str | None = None) -> Record:
@@ -217,6 +222,38 @@ class KafkaLog:
                         consumer.pause(partition)
         except KafkaError as error:
             raise LogUnavailable(f"replaying {topic.name}: {error!r}") from error
+        finally:
+            await closed(consumer.stop())
+
+    async def tail(
+        self, topic: Topic, partition: int, start: int
+    ) -> AsyncGenerator[list[ConsumerRecord], None]:
+        """See `ports.LogReader`. The end is asked of the broker each time: that no record came may
+        also mean that nobody answers."""
+        seat = TopicPartition(topic.name, partition)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._servers,
+            client_id=f"{self._client_id}-tail",
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            fetch_max_wait_ms=TAIL_WAIT_MS,
+            request_timeout_ms=TAIL_REQUEST_TIMEOUT_MS,
+        )
+        try:
+            await consumer.start()
+            consumer.assign([seat])
+            consumer.seek(seat, start)
+            while True:
+                end = (await consumer.end_offsets([seat]))[seat]
+                while await consumer.position(seat) < end:
+                    batches = await consumer.getmany(seat, timeout_ms=TAIL_WAIT_MS)
+                    for messages in batches.values():
+                        yield messages
+                yield []
+                for messages in (await consumer.getmany(seat, timeout_ms=TAIL_WAIT_MS)).values():
+                    yield messages
+        except (KafkaError, TimeoutError) as error:
+            raise LogUnavailable(f"reading {topic.name}: {error!r}") from error
         finally:
             await closed(consumer.stop())
 

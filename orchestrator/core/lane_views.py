@@ -221,19 +221,21 @@ def _out_since(slot: Slot) -> int:
     return max(slot.newest.block_number or 0, slot.out_since)
 
 
-def overdue(state: LaneState, view: ChainView, after_blocks: int) -> list[TransactionPrepared]:
+def overdue(
+    state: LaneState, view: ChainView, after_blocks: int, held_until: int = 0
+) -> list[TransactionPrepared]:
     """What is to be replaced: the transaction of the lowest unmined nonce when it has been out for
     so many blocks as the lowest, and those behind it that are as old: nothing of ours moved in all
     that time, whether their fees or a node's pool are to blame. Anvil 1.7.1 does not mine what
     waited behind a replaced transaction until it is replaced too (seen: one nonce each N blocks).
 
     A transaction deep in a queue that moves is not late. What no node has taken is sent again, not
-    replaced."""
+    replaced. Nor is what waited because the lane was held until a block."""
     lowest = state.slots.get(view.nonce)
     if lowest is None or lowest.inclusion is not None:
         return []
     head, newest = view.head.number, lowest.newest
-    since = max(_out_since(lowest), _waits_since(state, lowest))
+    since = max(_out_since(lowest), _waits_since(state, lowest), held_until)
     if head - since < after_blocks or newest.tx_hash not in lowest.broadcast:
         return []
     found = [newest]
@@ -243,18 +245,18 @@ def overdue(state: LaneState, view: ChainView, after_blocks: int) -> list[Transa
             break
         if slot.nonce <= lowest.nonce or slot.inclusion is not None:
             continue
-        old = head - _out_since(slot) >= after_blocks
+        old = head - max(_out_since(slot), held_until) >= after_blocks
         if old and version.tx_hash in slot.broadcast:
             found.append(version)
     return found
 
 
-def stuck(state: LaneState, view: ChainView, after_blocks: int) -> str | None:
+def stuck(state: LaneState, view: ChainView, after_blocks: int, held_until: int = 0) -> str | None:
     """Why nothing moves although replacements went out; None when it moves."""
     lowest = state.slots.get(view.nonce)
     if lowest is None or lowest.inclusion is not None:
         return None
-    since = max(lowest.versions[0].block_number or 0, _waits_since(state, lowest))
+    since = max(lowest.versions[0].block_number or 0, _waits_since(state, lowest), held_until)
     blocks = view.head.number - since
     if blocks < after_blocks * STUCK_AFTER_REPLACEMENTS:
         return None

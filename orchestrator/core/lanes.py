@@ -12,6 +12,7 @@ owned by its fold, and only a fact changes it. What to conclude from a look at t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -338,10 +339,20 @@ def _set_aside(state: LaneState, fact: WalletSetAside | WalletRestored) -> Verdi
     return Verdict.APPLIED
 
 
-def next_work(state: LaneState, in_flight_limit: int) -> list[RelayRequested]:
-    """The oldest waiting work that may get a nonce now, at most up to the limit of open slots."""
+def next_work(
+    state: LaneState,
+    in_flight_limit: int,
+    withheld: Callable[[RelayRequested], bool] = lambda _: False,
+) -> list[RelayRequested]:
+    """The oldest waiting work that may get a nonce now, at most up to the limit of open slots;
+    without what is cancelled, or withheld by an operator's pause."""
     room = max(0, in_flight_limit - len(state.slots))
-    return list(islice(state.waiting.values(), room))
+    free = (
+        item
+        for relay, item in state.waiting.items()
+        if relay not in state.cancelled and not withheld(item)
+    )
+    return list(islice(free, room))
 
 
 def unstarted(state: LaneState) -> list[RelayRequested]:

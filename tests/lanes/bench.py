@@ -24,6 +24,7 @@ from orchestrator.ports import SignedTransaction, UnsignedTransaction
 from schemas.base import RequestType
 from schemas.lanes import LaneFact, RelayRequested
 from schemas.topics import LANES
+from streams.controls import Controls
 from streams.lane_owner import LaneOwner
 
 CHAIN_ID = 5920
@@ -78,12 +79,20 @@ class Bench:
         self.log = KafkaLog(stack.kafka.bootstrap_servers, "lanes-test", "lanes-test")
         self.writer = KafkaWriter(stack.kafka.bootstrap_servers, "lanes-test")
         self.partition = partition_of(LANES, f"{CHAIN_ID}:{self.wallet.address}")
+        self.controls = Controls(self.log)
+        self.controlling: asyncio.Task[None]
         self.owner: LaneOwner
         self.task: asyncio.Task[None]
 
     async def start(self) -> None:
         self.owner = LaneOwner(
-            self.config, self.wallet, self.node, self.log, self.partition, self.settings
+            self.config,
+            self.wallet,
+            self.node,
+            self.log,
+            self.partition,
+            self.settings,
+            self.controls,
         )
         self.task = asyncio.create_task(self.owner.run())
         await self.until(lambda: self.owner.state.next_nonce is not None, "open")
@@ -94,11 +103,15 @@ class Bench:
 
     async def __aenter__(self) -> Bench:
         await self.writer.start()
+        self.controlling = asyncio.create_task(self.controls.run())
+        self.controls.hear(lambda _: self.owner.hurry())
         await self.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
+        self.controlling.cancel()
+        await asyncio.wait({self.controlling})
         await self.writer.close()
         await self.node.close()
 

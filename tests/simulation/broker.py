@@ -9,7 +9,7 @@ aborted, and its owner fenced, by the broker.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -228,6 +228,21 @@ class SimulatedLog:
                 unfinished.remove(number)
             await asyncio.sleep(wire.delay() if wire.chance(0.2) else 0)
         await wire.passing(Errand(f"replay {topic.name}", first=False))
+
+    async def tail(
+        self, topic: Topic, partition: int, start: int
+    ) -> AsyncGenerator[list[Entry], None]:
+        wire, place = self._wire, start
+        entries = self._broker.partitions[topic.name, partition]
+        while True:
+            await asyncio.sleep(wire.delay())
+            if wire.chance(wire.weather.lost_request / 4):
+                raise LogUnavailable(f"reading {topic.name}: no answer")
+            most = wire.rng.randint(1, 20)
+            found, place = entries.committed(place, len(entries.entries), most)
+            yield found
+            if not found:
+                await asyncio.sleep(0.5)
 
 
 class SimulatedOwnedLog:

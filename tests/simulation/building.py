@@ -19,6 +19,7 @@ from tests.simulation.loop import SimulatedLoop
 from tests.simulation.node import Manners
 from tests.simulation.oracle import Oracle
 from tests.simulation.outside import APPROVER, Kuro, SimulatedKms
+from tests.simulation.overseer import Overseer
 from tests.simulation.scenario import ALL_ROLES, Scenario
 from tests.simulation.story import Story
 from tests.simulation.wire import Weather, Wire
@@ -76,12 +77,13 @@ def build(scenario: Scenario, rng: Random, agents: Agents, aim: Aim | None = Non
         chain.funds = dict.fromkeys(addresses, 10**24)
         chains[chain_id] = chain
         manners[chain_id] = Manners(lags=scenario.node_lags, contradict=scenario.nodes_contradict)
-    oracle = Oracle(story, chains)
+    oracle = Oracle(story, chains, Overseer(story, loop.time))
     broker = Broker(log_wire, fencing=agents.fencing)
     broker.witnesses.append(oracle.witness)
     broker.recorders.append(oracle.recorded)
     kms = SimulatedKms(kms_wire, oracle.on_ask)
     kms.throttled = scenario.kms_throttled
+    kms.on_start = oracle.overseer.asks_kms
     terms = Terms(
         {c: ChainTerms(c, CONTRACT, configs[c].wallets) for c in chain_ids}, scenario.ttl_seconds
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+from orchestrator.core.owing import Sign
 from orchestrator.ports import Message, OwnedLog
 from schemas.lanes import LaneFact, TransactionPrepared
+from streams.controls import Controls
 from streams.deciding import Decider
 from streams.lane_owner import LaneOwner
 from streams.signing import SigningDesk
@@ -62,6 +64,41 @@ class CountsNoncesItself(LaneOwner):
         self._state.next_nonce = await self._node.transaction_count(self._state.wallet)
 
 
+class DeafToPauses(LaneOwner):
+    """Goes on whatever operators order."""
+
+    def _forget(self, wallet: str) -> None:
+        super()._forget(wallet)
+        self._orders._controls = cast("Controls", Heedless())
+
+
+class Heedless:
+    def holds(self, *_: object, **__: object) -> None:
+        return None
+
+    pause = holds
+
+
+class RemembersOldOrders(SigningDesk):
+    """Goes by what it has read, however long ago that was."""
+
+    def _is_held(self, owed: Sign) -> bool:
+        key = owed.request_key
+        if self._controls.pause(owed.approval.chain_id, request_key=key) is None:
+            return False
+        self._held.add(key)
+        return True
+
+
+class GivesUpWhatIsOut(LaneOwner):
+    """Says that cancelled work is given up although a transaction of it is out."""
+
+    async def _pass(self, owned: OwnedLog) -> None:
+        for relay in [relay for relay in self._state.cancelled if relay in self._state.working]:
+            self._state.waiting[relay] = self._state.working.pop(relay)
+        await super()._pass(owned)
+
+
 @dataclass(frozen=True)
 class Defect:
     agents: Callable[[], Agents]
@@ -83,6 +120,15 @@ DEFECTS = {
         lambda: Agents(fencing=False),
         ("one nonce, two requests", "the lane's fold says", "one request, two nonces", "bytes at"),
         100,
+    ),
+    "deaf to pauses": Defect(
+        lambda: Agents(lane_owner=DeafToPauses), ("sent to a node while paused", "prepared"), 50
+    ),
+    "old orders": Defect(
+        lambda: Agents(desk=RemembersOldOrders), ("sent to KMS while paused",), 300
+    ),
+    "gives up what is out": Defect(
+        lambda: Agents(lane_owner=GivesUpWhatIsOut), ("the lane's fold says", "an agent"), 50
     ),
     "edge trigger": Defect(lambda: Agents(desk=ActsOnArrivalsOnly), ("never came to an end",), 50),
     "counter nonce": Defect(

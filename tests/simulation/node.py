@@ -41,6 +41,8 @@ class SimulatedNode:
         self._wire = wire
         self._manners = manners
         self._on_bytes = on_bytes
+        self.on_start: Callable[[str], None] = lambda _: None
+        """Sees each raw transaction when the process sends it; on the way it may be late."""
         self._lag = 0
 
     def _fail_over(self) -> None:
@@ -169,6 +171,8 @@ class SimulatedNode:
                     answers.append(error)
             return answers
 
+        for raw in raws:
+            self.on_start(raw)
         try:
             return await self._ask(take, "broadcast")
         except RpcError as error:

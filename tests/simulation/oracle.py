@@ -16,6 +16,7 @@ from orchestrator.core.lifecycle import (
     evolve,
 )
 from schemas.base import Position, Record, RequestType, UnreadableRecord
+from schemas.controls import CancelOrdered, OrderFact
 from schemas.dead_letters import DeadLetter, DeadLetterReason
 from schemas.evm import EventName
 from schemas.kuro import MintOk
@@ -26,10 +27,17 @@ from schemas.lanes import (
     TransactionPrepared,
     relay_parts,
 )
-from schemas.requests import ApprovalDrafted, RequestCompleted, RequestFact
+from schemas.requests import (
+    ApprovalDrafted,
+    FailureReason,
+    RequestCompleted,
+    RequestFact,
+    RequestFailed,
+)
 from schemas.topics import LANES, TOPICS
 from tests.simulation.broker import Entry
 from tests.simulation.chain import Block, Chain
+from tests.simulation.overseer import Overseer
 from tests.simulation.story import Story
 
 
@@ -42,8 +50,11 @@ ENDED = frozenset({Stage.COMPLETED, Stage.REJECTED, Stage.FAILED})
 
 
 class Oracle:
-    def __init__(self, story: Story, chains: Mapping[int, Chain]) -> None:
+    def __init__(self, story: Story, chains: Mapping[int, Chain], overseer: Overseer) -> None:
         self._story = story
+        self.overseer = overseer
+        self.cancelled: set[str] = set()
+        """Requests whose cancellation was ordered, whatever came of it."""
         self._chains = chains
         self.requests: dict[str, RequestState] = {}
         self.lanes: dict[str, LaneState] = {}
@@ -80,6 +91,10 @@ class Oracle:
                 self._lane(fact)
             case MintOk():
                 self.allowed[fact.request_id].append(fact)
+            case OrderFact():
+                self.overseer.order(record)
+                if isinstance(fact, CancelOrdered):
+                    self.cancelled.add(fact.request_key)
             case DeadLetter():
                 self.letters.append(fact)
 
@@ -89,6 +104,7 @@ class Oracle:
             fact = LANES.decode(entry.value).fact
             if isinstance(fact, TransactionPrepared):
                 self._raws.add(fact.raw)
+                self.overseer.committed(fact)
 
     def _request(self, record: Record, fact: RequestFact) -> None:
         before = self.requests.get(fact.request_key)
@@ -101,6 +117,8 @@ class Oracle:
         if isinstance(fact, ApprovalDrafted):
             self.attempts = max(self.attempts, fact.attempt)
             self._digests.add(fact.digest)
+            if state.received is not None:
+                self.overseer.drafted(fact, state.received.chain_id)
             if before is not None and before.drafted is not None:
                 self._only_one_lives(before, fact)
         elif isinstance(fact, RequestCompleted) and state.evidence is not None:
@@ -130,6 +148,7 @@ class Oracle:
         match fact:
             case TransactionPrepared():
                 self._prepared(chain, fact)
+                self.overseer.prepared(fact)
             case NonceTaken():
                 self._taken.add((fact.key, fact.nonce))
                 self._spent_by_others(chain, fact)
@@ -222,7 +241,7 @@ class Oracle:
     def at_the_end(self, rejected: set[str]) -> None:
         for key, state in self.requests.items():
             wanted = Stage.REJECTED if key in rejected else Stage.COMPLETED
-            if state.stage is not wanted:
+            if state.stage is not wanted and not self._was_cancelled(state):
                 self._violated("ended otherwise", request=key, stage=state.stage, why=state.ending)
         for chain in self._chains.values():
             self._supply(chain)
@@ -230,7 +249,14 @@ class Oracle:
             if letter.raw_base64 not in self.planted and not self._is_planted(letter):
                 self._violated("a dead letter", why=letter.detail, reason=letter.reason)
 
+    def _was_cancelled(self, state: RequestState) -> bool:
+        ending = state.ending
+        failed = isinstance(ending, RequestFailed) and ending.reason is FailureReason.CANCELLED
+        return failed and state.stage is Stage.FAILED and state.key in self.cancelled
+
     def _is_planted(self, letter: DeadLetter) -> bool:
+        if letter.reason is DeadLetterReason.OUT_OF_ORDER and "Reported" in letter.detail:
+            return letter.detail.startswith(("RetryReported ", "CancelReported "))
         conflict = letter.reason is DeadLetterReason.CONFLICT
         return conflict and any(f" {name}:received:" in letter.detail for name in self.planted)
 

@@ -29,6 +29,8 @@ class SimulatedKms:
     def __init__(self, wire: Wire, on_ask: Callable[[str], None]) -> None:
         self._wire = wire
         self._on_ask = on_ask
+        self.on_start: Callable[[str], None] = lambda _: None
+        """Sees each digest when a process asks for it; on the way it may be late."""
         self.throttled = 0.0
         self.down = False
 
@@ -49,6 +51,7 @@ class SimulatedKms:
             )
             return "0x" + raw[:64].hex() + f"{27 + raw[64]:x}"
 
+        self.on_start(digest)
         return await self._wire.exchange(
             signed,
             lambda: SigningError(SigningProblem.UNAVAILABLE, "ReadTimeoutError"),

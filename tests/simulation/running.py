@@ -15,6 +15,7 @@ from tests.simulation.aiming import Aim
 from tests.simulation.building import build
 from tests.simulation.faults import Faults
 from tests.simulation.load import Load
+from tests.simulation.operators import Operators
 from tests.simulation.scenario import Scenario
 from tests.simulation.story import Story, agents_tell
 from tests.simulation.worker import Agents, World
@@ -57,6 +58,7 @@ class Run:
         self.world: World = build(self.scenario, self.rng, agents, aim)
         self.load = Load(self.world, self.scenario, self.rng)
         self.faults = Faults(self.world, self.scenario, self.rng)
+        self.operators = Operators(self.world, self.scenario, self.rng, self.load)
         self._over = False
 
     def run(self) -> Outcome:
@@ -69,6 +71,7 @@ class Run:
         with agents_tell(story, self._alarm), _unheard():
             loop.world.run(self.faults.start)
             loop.world.run(self.load.start)
+            loop.world.run(self.operators.start)
             loop.in_world(scenario.faults_seconds, self._settle)
             loop.run(lambda: self._over or bool(story.violations))
             loop.close()
@@ -90,6 +93,7 @@ class Run:
     def _settle(self) -> None:
         self.world.story.tell("from now on, nothing goes wrong")
         self.faults.stop()
+        self.operators.stop()
         self._ask_again()
 
     def _ask_again(self) -> None:

@@ -50,6 +50,9 @@ class Scenario:
     outsiders: int
     front_runs: float
     deep_reorganisation: bool
+    pause_orders_every: float
+    cancels_every: float
+    retries_every: float
 
     @classmethod
     def of(cls, seed: int) -> Scenario:
@@ -92,4 +95,7 @@ class Scenario:
             outsiders=rng.choice((0, 0, 0, 0, 1, 2)),
             front_runs=often(0.15, 0.1, 0.5),
             deep_reorganisation=rng.random() < 0.03,
+            pause_orders_every=often(0.5, 8, 40),
+            cancels_every=often(0.4, 8, 40),
+            retries_every=often(0.4, 8, 40),
         )

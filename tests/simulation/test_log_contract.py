@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -157,6 +158,26 @@ class LogContract:
         assert [m.partition for m in found] == [partition] * 3
         assert offsets[-1] - offsets[0] > 2
         await owned.close()
+
+    async def test_a_tail_gives_what_is_there_says_so_and_goes_on(self, world: LogWorld) -> None:
+        key = f"tail-{fresh()}"
+        partition = partition_of(KURO_EVENTS, key)
+        [first] = await world.writer.append(KURO_EVENTS, [mint(key, 1)])
+        tail = world.others.tail(KURO_EVENTS, partition, first.offset)
+        found: list[int] = []
+
+        async def read_to_the_end() -> None:
+            while batch := await anext(tail):
+                found.extend(message.offset for message in batch)
+
+        await asyncio.wait_for(read_to_the_end(), 20)
+        assert found == [first.offset]
+        await asyncio.wait_for(read_to_the_end(), 20)
+        later = await world.writer.append(KURO_EVENTS, [mint(key, 2), mint(key, 3)])
+        while len(found) < 3:
+            await asyncio.wait_for(read_to_the_end(), 20)
+        assert found[1:] == [position.offset for position in later]
+        await tail.aclose()
 
 
 class TestSimulatedLog(LogContract):

@@ -17,6 +17,7 @@ from orchestrator.config import ChainConfig, Settings
 from orchestrator.core.terms import Terms
 from schemas.topics import CONTROLS, EVM_EVENTS, KURO_EVENTS, LANES, REQUESTS
 from streams.books import Book
+from streams.controls import Controls
 from streams.deciding import Decider
 from streams.following import ChainFollower
 from streams.ingest import LISTENER_PARTITION, Duties
@@ -78,6 +79,7 @@ class Worker:
         self.members: list[Member] = []
         self.books: list[Book] = []
         self.log = SimulatedLog(world.broker, world.log_wire)
+        self.controls = Controls(self.log)
         world.loop.spawn(self.process, self._start(), f"{name} starts")
 
     async def _start(self) -> None:
@@ -88,6 +90,8 @@ class Worker:
             "relay": self._relaying,
             "ingest": self._ingesting,
         }
+        if set(self.roles) != {"ingest"}:
+            self._running(asyncio.create_task(self.controls.run(), name="controls"))
         for role in self.roles:
             makers[role]()
 
@@ -98,12 +102,14 @@ class Worker:
 
     def _node(self, chain_id: int) -> SimulatedNode:
         world = self.world
-        return SimulatedNode(
+        node = SimulatedNode(
             world.chains[chain_id],
             world.chain_wire,
             world.manners[chain_id],
             world.oracle.on_bytes,
         )
+        node.on_start = world.oracle.overseer.sends
+        return node
 
     def _running(self, task: asyncio.Task[Any]) -> None:
         """No agent may end by itself."""
@@ -116,7 +122,8 @@ class Worker:
 
     def _deciding(self) -> None:
         book = Book(self.log)
-        decider = self.world.agents.decider(book, self.log, self.world.terms)
+        decider = self.world.agents.decider(book, self.log, self.world.terms, self.controls)
+        self.controls.hear(decider.hear)
         decider.memory = self.world.agents.memory  # type: ignore[attr-defined]
         self.books.append(book)
         member = self._member("decide")
@@ -131,8 +138,14 @@ class Worker:
         world = self.world
         book = Book(self.log)
         desk = world.agents.desk(
-            book, self.log, world.kms, world.terms, world.settings.kms_concurrency
+            book,
+            self.log,
+            world.kms,
+            world.terms,
+            world.settings.kms_concurrency,
+            self.controls,
         )
+        self.controls.hear(desk.hear)
         self.books.append(book)
         member = self._member("sign")
         member.owns(book.expect, desk.own)
@@ -149,10 +162,18 @@ class Worker:
                 key = f"{chain_id}:{wallet.address}"
                 seat = partition_of(LANES, key)
                 make = partial(
-                    world.agents.lane_owner, config, wallet, node, self.log, seat, world.settings
+                    world.agents.lane_owner,
+                    config,
+                    wallet,
+                    node,
+                    self.log,
+                    seat,
+                    world.settings,
+                    self.controls,
                 )
                 lanes[key] = (seat, make)
         relayer = Relayer(lanes)
+        self.controls.hear(relayer.hear)
         member = self._member("relay")
         member.owns(lambda: None, relayer.own)
         member.reads(LANES, relayer.read)

@@ -1,0 +1,87 @@
+"""What operators ordered: which work is paused now, and by which order.
+
+Pauses of different scopes stand beside each other. Work goes on only when no pause covers it: a
+pause of everything is not lifted by resuming a chain, nor a chain's by resuming everything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from orchestrator.core.stages import Verdict
+from schemas.base import Record
+from schemas.controls import (
+    EVERYTHING,
+    OrderFact,
+    WorkPaused,
+    WorkResumed,
+    chain_scope,
+    request_scope,
+    wallet_scope,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """`since` is when the order was appended. When a scope is paused again, the first pause stays:
+    it tells since when."""
+
+    scope: str
+    order: str
+    who: str
+    why: str
+    since: str
+
+    @property
+    def reason(self) -> str:
+        return f"{self.scope} is paused by {self.who} since {self.since}: {self.why}"
+
+
+@dataclass(slots=True)
+class ControlState:
+    """The fold of `controls`, changed in place. `pauses` by scope; `orders` by their id."""
+
+    pauses: dict[str, Pause] = field(default_factory=dict)
+    orders: dict[str, OrderFact] = field(default_factory=dict)
+
+
+def evolve(state: ControlState, record: Record) -> Verdict:
+    """Fold one order. Nothing changes unless the verdict is APPLIED; an order that was given before
+    with other content is a CONFLICT, and the first one counts."""
+    fact = record.fact
+    assert isinstance(fact, OrderFact)
+    known = state.orders.get(fact.order)
+    if known is not None:
+        return Verdict.REPEATED if known.agrees_with(fact) else Verdict.CONFLICT
+    state.orders[fact.order] = fact
+    if isinstance(fact, WorkPaused):
+        scope = canonical(fact.scope)
+        pause = Pause(fact.scope, fact.order, fact.who, fact.why, record.at)
+        state.pauses.setdefault(scope, pause)
+    elif isinstance(fact, WorkResumed):
+        state.pauses.pop(canonical(fact.scope), None)
+    return Verdict.APPLIED
+
+
+def canonical(scope: str) -> str:
+    """One spelling: an address is the same in upper and lower case, a request's key is not."""
+    return scope.lower() if scope.startswith("wallet:") else scope
+
+
+def covering(
+    state: ControlState,
+    chain_id: int | None = None,
+    wallet: str | None = None,
+    request_key: str | None = None,
+) -> Pause | None:
+    """The widest pause that covers this work; None when it may go on. A wallet needs its chain."""
+    if not state.pauses:
+        return None
+    scopes = [EVERYTHING]
+    if chain_id is not None:
+        scopes.append(chain_scope(chain_id))
+        if wallet is not None:
+            scopes.append(canonical(wallet_scope(chain_id, wallet)))
+    if request_key is not None:
+        scopes.append(request_scope(request_key))
+    return next((state.pauses[scope] for scope in scopes if scope in state.pauses), None)
