@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator import running
-from orchestrator.commands import rebuild
+from orchestrator.commands import controls, rebuild
 from orchestrator.commands.archives import topics_app
 from orchestrator.commands.decisions import decisions
 from orchestrator.commands.doctor import doctor, keys_app
@@ -189,6 +189,7 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(topics_app, name="topics")
 app.command()(token)
 rebuild.register(app)
+controls.register(app)
 
 
 def main() -> None:

@@ -21,6 +21,10 @@ class ConfigurationError(OrchestratorError):
         super().__init__("configuration: " + "; ".join(problems))
 
 
+class OrderRefused(OrchestratorError):
+    """An operator's order makes no sense as things stand. Nothing was appended."""
+
+
 class StartRefused(OrchestratorError):
     """A dependency is there but not fit for use: a topic with other partitions, a key of the wrong
     kind, a node of another chain. Nothing was started."""

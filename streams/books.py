@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 import structlog
 
 from orchestrator.core.lifecycle import RequestState, Stage, Verdict, evolve
+from orchestrator.core.order_reasons import why_refused
 from orchestrator.ports import LogReader, Message
 from schemas.base import Position, Record, UnreadableRecord
 from schemas.dead_letters import DeadLetter, DeadLetterReason
-from schemas.requests import RequestFact
+from schemas.requests import OrderReported, RequestFact
 from schemas.topics import REQUESTS
 
 log = structlog.get_logger(__name__)
@@ -123,7 +124,7 @@ class Book:
                 return None
         elif verdict is Verdict.REPEATED:
             return None
-        return _refused(record, verdict, message.value or b"")
+        return _refused(record, verdict, message.value or b"", state)
 
 
 _REFUSALS = {
@@ -142,9 +143,13 @@ _REFUSALS = {
 }
 
 
-def _refused(record: Record, verdict: Verdict, raw: bytes) -> DeadLetter:
+def _refused(
+    record: Record, verdict: Verdict, raw: bytes, state: RequestState | None
+) -> DeadLetter:
     fact = record.fact
     reason, why = _REFUSALS[verdict]
+    if isinstance(fact, OrderReported) and verdict is Verdict.OUT_OF_ORDER:
+        why = why_refused(state, fact)
     return DeadLetter.of(reason, f"{fact.kind} {fact.id}: {why}", raw, origin=str(record.position))
 
 

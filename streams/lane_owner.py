@@ -113,8 +113,7 @@ class LaneOwner:
         return self._view.nonce if self._view else None, self._fitness.funds.balance_wei
 
     def offer(self, fact: LaneFact) -> None:
-        """From the stream, what others append: new work, or what becomes of it. Folded at the next
-        pass."""
+        """What others append, from the stream: folded at the next pass."""
         self._inbox.append(fact)
         self._awake.set()
 

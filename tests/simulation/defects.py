@@ -125,7 +125,7 @@ DEFECTS = {
         lambda: Agents(lane_owner=DeafToPauses), ("sent to a node while paused", "prepared"), 50
     ),
     "old orders": Defect(
-        lambda: Agents(desk=RemembersOldOrders), ("sent to KMS while paused",), 300
+        lambda: Agents(desk=RemembersOldOrders), ("sent to KMS while paused",), 20, start=195
     ),
     "gives up what is out": Defect(
         lambda: Agents(lane_owner=GivesUpWhatIsOut), ("the lane's fold says", "an agent"), 50
