@@ -83,20 +83,17 @@ class Controls:
         """Read until cancelled."""
         backoff = Backoff(longest_seconds=2)
         while True:
-            tail = self._reader.tail(CONTROLS, 0, self._next_offset)
+            asked = _now()
             try:
-                while True:
-                    asked = _now()
-                    batch = await anext(tail)
+                async for batch in self._reader.tail(CONTROLS, 0, self._next_offset):
                     for message in batch:
                         self._fold(message)
                     if not batch:
                         self._is_fresh(asked)
                     backoff.reset()
+                    asked = _now()
             except LogUnavailable as error:
                 log.warning("operators' controls cannot be read", reason=str(error))
-            finally:
-                await tail.aclose()
             await backoff.sleep()
 
     def _is_fresh(self, asked: float) -> None:

@@ -144,6 +144,9 @@ FAIR = replace(
     kms_outages_every=0.0,
     kms_throttled=0.0,
     deep_reorganisation=False,
+    pause_orders_every=0.0,
+    cancels_every=0.0,
+    retries_every=0.0,
 )
 
 
