@@ -21,7 +21,7 @@ from schemas.requests import CancelReported, RetryReported
 from schemas.topics import LANES
 
 if TYPE_CHECKING:
-    from orchestrator.commands.ordering import Outcome
+    from orchestrator.adapters.kafka_orders import Outcome, Place
 
 Made = TypeVar("Made", bound=Fact)
 
@@ -61,6 +61,12 @@ def _made(model: type[Made], **fields: Any) -> Made:
         raise typer.BadParameter(str(error)) from None
 
 
+def _place(config: Config) -> Place:
+    from orchestrator.adapters.kafka_orders import Place
+
+    return Place(config.kafka, config.settings.kafka_prefix)
+
+
 def _chain_of(config: Config, chain_id: int) -> int:
     if chain_id not in config.chains:
         known = ", ".join(str(known) for known in sorted(config.chains))
@@ -70,7 +76,7 @@ def _chain_of(config: Config, chain_id: int) -> int:
 
 def _wallet_of(config: Config, text: str) -> tuple[int, str]:
     """Chain and checksummed address; must be configured, or have a lane on the log."""
-    from orchestrator.commands.ordering import halted_lane
+    from orchestrator.adapters.kafka_orders import halted_lane
 
     chain, _, given = text.partition(":")
     address = address_or_none(given)
@@ -79,7 +85,7 @@ def _wallet_of(config: Config, text: str) -> tuple[int, str]:
     chain_id = _chain_of(config, int(chain))
     if address in config.chains[chain_id].wallets:
         return chain_id, address
-    if asyncio.run(halted_lane(config, f"{chain_id}:{address}")) is None:
+    if asyncio.run(halted_lane(_place(config), f"{chain_id}:{address}")) is None:
         raise OrderRefused(f"wallet {address} is not configured for chain {chain_id}, nor known")
     return chain_id, address
 
@@ -133,13 +139,13 @@ def pause(
     What nodes have already may still be mined; it is followed to its end. Listening to Kuro,
     following the chains and completing by evidence go on.
     """
-    from orchestrator.commands.ordering import order_pause
+    from orchestrator.adapters.kafka_orders import order_pause
 
     config = load([Need.KAFKA])
     signed_off = _signed_off(who, why, order)
     scope = _scope(config, everything, chain, wallet, request)
     fact = _made(orders.WorkPaused, **signed_off, scope=scope)
-    _report(fact, asyncio.run(order_pause(config, fact, wait)), as_json)
+    _report(fact, asyncio.run(order_pause(_place(config), fact, wait)), as_json)
 
 
 def resume(
@@ -157,18 +163,18 @@ def resume(
 
     For a chain or a lane that halted by itself, see `orchestrator release`.
     """
-    from orchestrator.commands.ordering import controls_now, order_pause
+    from orchestrator.adapters.kafka_orders import controls_now, order_pause
     from orchestrator.core.controls import canonical
 
     config = load([Need.KAFKA])
     signed_off = _signed_off(who, why, order)
     scope = _scope(config, everything, chain, wallet, request)
-    now = asyncio.run(controls_now(config))
+    now = asyncio.run(controls_now(_place(config)))
     if canonical(scope) not in now.pauses and signed_off["order"] not in now.orders:
         paused = ", ".join(item.scope for item in now.pauses.values()) or "nothing"
         raise OrderRefused(f"{scope} is not paused; paused now: {paused}")
     fact = _made(orders.WorkResumed, **signed_off, scope=scope)
-    _report(fact, asyncio.run(order_pause(config, fact, wait)), as_json)
+    _report(fact, asyncio.run(order_pause(_place(config), fact, wait)), as_json)
 
 
 def retry(
@@ -212,12 +218,12 @@ def _about(
     wait: float,
     as_json: bool,
 ) -> None:
-    from orchestrator.commands.ordering import order_about
+    from orchestrator.adapters.kafka_orders import order_about
 
     config = load([Need.KAFKA])
     fact = _made(model, **signed_off, request_key=request)
     told = reported(request_key=request, **signed_off)
-    _report(fact, asyncio.run(order_about(config, fact, told, wait)), as_json)
+    _report(fact, asyncio.run(order_about(_place(config), fact, told, wait)), as_json)
 
 
 def release(
@@ -247,39 +253,39 @@ def release(
 def _release_chain(
     config: Config, chain_id: int, signed_off: dict[str, str], as_json: bool
 ) -> None:
-    from orchestrator.commands.ordering import Outcome, append, halted_chain
+    from orchestrator.adapters.kafka_orders import Outcome, append, halted_chain
     from schemas.evm import ChainResumed
     from schemas.topics import EVM_EVENTS
 
-    halted = asyncio.run(halted_chain(config, chain_id))
+    halted = asyncio.run(halted_chain(_place(config), chain_id))
     if halted is None:
         raise OrderRefused(f"chain {chain_id} is not halted")
     who, why = signed_off["who"], signed_off["why"]
     fact = ChainResumed(chain_id=chain_id, halt=halted.id, who=who, why=why)
-    position = asyncio.run(append(config, EVM_EVENTS, fact))
+    position = asyncio.run(append(_place(config), EVM_EVENTS, fact))
     _report(fact, Outcome(position, None, f"settles the halt: {halted.reason}"), as_json)
 
 
 def _release_lane(
     config: Config, chain_id: int, wallet: str, signed_off: dict[str, str], as_json: bool
 ) -> None:
-    from orchestrator.commands.ordering import Outcome, append, halted_lane
+    from orchestrator.adapters.kafka_orders import Outcome, append, halted_lane
     from schemas.lanes import LaneResumed
 
-    state = asyncio.run(halted_lane(config, f"{chain_id}:{wallet}"))
+    state = asyncio.run(halted_lane(_place(config), f"{chain_id}:{wallet}"))
     if state is None or state.halted is None:
         raise OrderRefused(f"lane {chain_id}:{wallet} is not halted")
     halt = state.halted
     fact = LaneResumed(chain_id=chain_id, wallet=wallet, halt=halt.id, **signed_off)
-    position = asyncio.run(append(config, LANES, fact))
+    position = asyncio.run(append(_place(config), LANES, fact))
     _report(fact, Outcome(position, None, f"settles the halt: {halt.reason}"), as_json)
 
 
 def controls(as_json: Json = False) -> None:
     """Show what is paused now, since when, by whom and why."""
-    from orchestrator.commands.ordering import controls_now
+    from orchestrator.adapters.kafka_orders import controls_now
 
-    state = asyncio.run(controls_now(load([Need.KAFKA])))
+    state = asyncio.run(controls_now(_place(load([Need.KAFKA]))))
     if as_json:
         show_json([asdict(item) for item in state.pauses.values()])
         return

@@ -13,7 +13,6 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from orchestrator.adapters.kafka_log import KafkaLog, KafkaWriter, partition_of
-from orchestrator.config import Config
 from orchestrator.core.controls import ControlState
 from orchestrator.core.controls import evolve as evolve_controls
 from orchestrator.core.lanes import LaneState
@@ -28,6 +27,14 @@ from schemas.requests import OrderReported, RequestFact
 from schemas.topics import CONTROLS, EVM_EVENTS, LANES, REQUESTS, Topic
 
 LOOK_EVERY_SECONDS = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the log is, and the prefix of this deployment's groups."""
+
+    servers: str
+    prefix: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +89,13 @@ class RequestWatch:
         return self.state is not None and any(held.order == order for held in self.state.orders)
 
 
-def log_of(config: Config) -> KafkaLog:
-    return KafkaLog(config.kafka, f"{config.settings.kafka_prefix}-command")
+def log_of(place: Place) -> KafkaLog:
+    return KafkaLog(place.servers, f"{place.prefix}-command")
 
 
 @asynccontextmanager
-async def writing(config: Config) -> AsyncIterator[KafkaWriter]:
-    writer = KafkaWriter(config.kafka, f"{config.settings.kafka_prefix}-command")
+async def writing(place: Place) -> AsyncIterator[KafkaWriter]:
+    writer = KafkaWriter(place.servers, f"{place.prefix}-command")
     await writer.start()
     try:
         yield writer
@@ -96,15 +103,15 @@ async def writing(config: Config) -> AsyncIterator[KafkaWriter]:
         await writer.close()
 
 
-async def append(config: Config, topic: Topic, fact: Fact) -> Position:
-    async with writing(config) as writer:
+async def append(place: Place, topic: Topic, fact: Fact) -> Position:
+    async with writing(place) as writer:
         [position] = await writer.append(topic, [fact])
     return position
 
 
-async def controls_now(config: Config) -> ControlState:
+async def controls_now(place: Place) -> ControlState:
     state = ControlState()
-    async for _, messages in log_of(config).replay(CONTROLS, {0: 0}):
+    async for _, messages in log_of(place).replay(CONTROLS, {0: 0}):
         for message in messages:
             try:
                 evolve_controls(state, CONTROLS.decode(message.value))
@@ -113,13 +120,13 @@ async def controls_now(config: Config) -> ControlState:
     return state
 
 
-async def order_pause(config: Config, fact: Fact, wait_seconds: float) -> Outcome:
+async def order_pause(place: Place, fact: Fact, wait_seconds: float) -> Outcome:
     """Append a pause or a resumption; taken in when the deciding role has read beyond it. All
     processes read the topic alike."""
-    position = await append(config, CONTROLS, fact)
+    position = await append(place, CONTROLS, fact)
     deadline = time.monotonic() + wait_seconds
     while time.monotonic() < deadline:
-        if await _decided_offset(config) > position.offset:
+        if await _decided_offset(place) > position.offset:
             return Outcome(position, True, "the workers have read it")
         await asyncio.sleep(LOOK_EVERY_SECONDS)
     return Outcome(
@@ -130,13 +137,13 @@ async def order_pause(config: Config, fact: Fact, wait_seconds: float) -> Outcom
     )
 
 
-async def _decided_offset(config: Config) -> int:
+async def _decided_offset(place: Place) -> int:
     """What the deciding role has committed on `controls`; 0 before it has."""
     seat = TopicPartition(CONTROLS.name, 0)
-    admin = AIOKafkaAdminClient(bootstrap_servers=config.kafka)
+    admin = AIOKafkaAdminClient(bootstrap_servers=place.servers)
     try:
         await admin.start()
-        group = f"{config.settings.kafka_prefix}-decide"
+        group = f"{place.prefix}-decide"
         found = await admin.list_consumer_group_offsets(group, partitions=[seat])
         return int(found[seat].offset) if seat in found else 0
     except KafkaError as error:
@@ -146,16 +153,16 @@ async def _decided_offset(config: Config) -> int:
 
 
 async def order_about(
-    config: Config, order: Fact, told: OrderReported, wait_seconds: float
+    place: Place, order: Fact, told: OrderReported, wait_seconds: float
 ) -> Outcome:
     """Append a retry or a cancellation, when the request admits it; what came of it in the
     request's own order. Raises OrderRefused before anything is appended."""
-    watch = RequestWatch(log_of(config), told.request_key)
+    watch = RequestWatch(log_of(place), told.request_key)
     await watch.look()
     refused = watch.admits(told)
     if refused is not None:
         raise OrderRefused(f"{told.request_key}: {refused}")
-    position = await append(config, CONTROLS, order)
+    position = await append(place, CONTROLS, order)
     deadline = time.monotonic() + wait_seconds
     while time.monotonic() < deadline:
         await watch.look()
@@ -186,11 +193,11 @@ def _standing(state: RequestState) -> str:
     return words
 
 
-async def halted_lane(config: Config, key: str) -> LaneState | None:
+async def halted_lane(place: Place, key: str) -> LaneState | None:
     """The lane as the log has it; None when nothing is known of it."""
     chain_id, _, wallet = key.partition(":")
     state, known = LaneState(int(chain_id), wallet), False
-    async for _, messages in log_of(config).replay(LANES, {partition_of(LANES, key): 0}):
+    async for _, messages in log_of(place).replay(LANES, {partition_of(LANES, key): 0}):
         for message in messages:
             if message.key != key.encode():
                 continue
@@ -204,10 +211,10 @@ async def halted_lane(config: Config, key: str) -> LaneState | None:
     return state if known else None
 
 
-async def halted_chain(config: Config, chain_id: int) -> ChainHalted | None:
+async def halted_chain(place: Place, chain_id: int) -> ChainHalted | None:
     """The chain's halt that nobody has settled yet."""
     key, halted = str(chain_id), None
-    async for _, messages in log_of(config).replay(EVM_EVENTS, {partition_of(EVM_EVENTS, key): 0}):
+    async for _, messages in log_of(place).replay(EVM_EVENTS, {partition_of(EVM_EVENTS, key): 0}):
         for message in messages:
             if message.key != key.encode():
                 continue
