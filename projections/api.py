@@ -7,9 +7,16 @@ from typing import Any
 
 from aiohttp import web
 
-from projections import assets, health_routes, lane_routes, overview, status_routes
+from projections import (
+    assets,
+    controls_routes,
+    health_routes,
+    lane_routes,
+    overview,
+    status_routes,
+)
 from projections.access import ACCESS, Access, guard
-from projections.context import CHAINS, HTTP_METRICS, PROBE, STORE, TERMS, ApiTerms
+from projections.context import CHAINS, HTTP_METRICS, PROBE, STORE, TERMS, USUAL, ApiTerms
 from projections.dressing import dress
 from projections.feed import serving
 from projections.feed.serving import FEED, FeedDoor
@@ -17,6 +24,7 @@ from projections.lag import LogProbe
 from projections.metrics import HttpMetrics
 from projections.middleware import accounting, errors
 from projections.store import Store
+from projections.usual import UsualTimes
 
 LARGEST_BODY_BYTES = 16 * 1024
 
@@ -24,6 +32,7 @@ ROUTES: tuple[Callable[[], list[web.RouteDef]], ...] = (
     health_routes.routes,
     status_routes.routes,
     lane_routes.routes,
+    controls_routes.routes,
     serving.routes,
     overview.routes,
     assets.routes,
@@ -44,7 +53,7 @@ def make_app(
     )
     app[STORE], app[PROBE], app[CHAINS] = store, probe, chains
     app[TERMS], app[ACCESS] = terms or ApiTerms(), access or Access()
-    app[HTTP_METRICS] = HttpMetrics()
+    app[HTTP_METRICS], app[USUAL] = HttpMetrics(), UsualTimes(store)
     app[FEED] = door = feed or FeedDoor(store)
     app.on_shutdown.append(door.stop)
     for routes in ROUTES:

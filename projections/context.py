@@ -11,6 +11,7 @@ from orchestrator.core.lane_views import STUCK_AFTER_REPLACEMENTS
 from projections.lag import LogProbe
 from projections.metrics import HttpMetrics
 from projections.store import Store
+from projections.usual import UsualTimes
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,4 +33,5 @@ STORE = web.AppKey("store", Store)
 PROBE: web.AppKey[LogProbe | None] = web.AppKey("probe")
 CHAINS: web.AppKey[Iterable[int]] = web.AppKey("chains")
 TERMS = web.AppKey("terms", ApiTerms)
+USUAL = web.AppKey("usual", UsualTimes)
 HTTP_METRICS = web.AppKey("http_metrics", HttpMetrics)

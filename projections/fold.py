@@ -16,7 +16,7 @@ from orchestrator.core.lifecycle import RequestState, Verdict, evolve
 from projections.lanes import LaneBook, LaneKey, NonceKey, WorkKey
 from projections.text import moment, to_column, to_jsonb
 from schemas.base import Fact, Position, Record, UnreadableRecord
-from schemas.controls import CancelOrdered, RetryOrdered
+from schemas.controls import CancelOrdered, RetryOrdered, WorkPaused, WorkResumed
 from schemas.dead_letters import DeadLetter
 from schemas.evm import BlocksFollowed, ChainHalted, ContractEvent, EventName, EventRetracted
 from schemas.kuro import MintOk
@@ -26,6 +26,8 @@ from schemas.topics import TOPICS
 
 LARGEST_FAULT_BYTES = 64 * 1024
 LARGEST_FAULT_REASON = 2000
+PACE_WEIGHT = 0.2
+"""Of the newest look at a chain in the smoothed time between two of its blocks."""
 
 
 class RawRecord(NamedTuple):
@@ -65,6 +67,20 @@ class LaneFactRow(NamedTuple):
     value: str
 
 
+class PauseRow(NamedTuple):
+    """A row of `pause_facts`."""
+
+    topic: str
+    partition: int
+    offset: int
+    scope: str
+    paused: bool
+    order: str
+    who: str
+    why: str
+    at: datetime
+
+
 class FaultRow(NamedTuple):
     """A row of `projection_faults`."""
 
@@ -101,6 +117,7 @@ class ChainHead:
     followed_at: datetime | None = None
     halted_reason: str | None = None
     halted_at: datetime | None = None
+    block_seconds: float | None = None
 
 
 @dataclass(slots=True)
@@ -132,6 +149,7 @@ class Changes:
     requests: dict[str, RequestState] = field(default_factory=dict)
     facts: list[FactRow] = field(default_factory=list)
     lane_facts: list[LaneFactRow] = field(default_factory=list)
+    pauses: list[PauseRow] = field(default_factory=list)
     dead_letters: dict[str, DeadLetterRow] = field(default_factory=dict)
     faults: list[FaultRow] = field(default_factory=list)
     book: LaneBook = field(default_factory=LaneBook)
@@ -189,6 +207,8 @@ def fold(reading: Reading, known: Known) -> Changes:
             known.book.fold(fact, record)
         elif isinstance(fact, BlocksFollowed | ChainHalted):
             _follow(known.heads, fact, record)
+        elif isinstance(fact, WorkPaused | WorkResumed):
+            changes.pauses.append(_pause_row(fact, raw, record))
         elif isinstance(fact, DeadLetter):
             row = _dead_letter(fact, record, raw)
             changes.dead_letters.setdefault(row.fact_id, row)
@@ -235,6 +255,20 @@ def _fact_row(key: str, raw: RawRecord, record: Record, verdict: Verdict | None)
     )
 
 
+def _pause_row(fact: WorkPaused | WorkResumed, raw: RawRecord, record: Record) -> PauseRow:
+    return PauseRow(
+        raw.topic,
+        raw.partition,
+        raw.offset,
+        to_column(fact.scope),
+        isinstance(fact, WorkPaused),
+        fact.order,
+        to_column(fact.who),
+        to_column(fact.why),
+        moment(record.at),
+    )
+
+
 def _lane_fact_row(fact: LaneFact, raw: RawRecord, record: Record) -> LaneFactRow:
     return LaneFactRow(
         raw.topic,
@@ -256,8 +290,17 @@ def _follow(
     if isinstance(fact, ChainHalted):
         head.halted_reason, head.halted_at = to_column(fact.reason), moment(record.at)
         return
+    seen_at = moment_of_seconds(fact.to_timestamp)
+    if (
+        head.to_block is not None
+        and head.to_timestamp is not None
+        and fact.to_block > head.to_block
+    ):
+        pace = (seen_at - head.to_timestamp).total_seconds() / (fact.to_block - head.to_block)
+        held = pace if head.block_seconds is None else head.block_seconds
+        head.block_seconds = max(0.0, held + (pace - held) * PACE_WEIGHT)
     head.to_block, head.to_hash = fact.to_block, fact.to_hash
-    head.to_timestamp = moment_of_seconds(fact.to_timestamp)
+    head.to_timestamp = seen_at
     head.followed_at = moment(record.at)
     head.halted_reason = head.halted_at = None
 

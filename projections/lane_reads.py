@@ -101,6 +101,13 @@ async def one_lane(store: Store, terms: ApiTerms, chain_id: int, wallet: str) ->
     )
 
 
+async def one_work(store: Store, chain_id: int, wallet: str, relay: str) -> Work | None:
+    """`relay` as in a column."""
+    where: LiteralString = " WHERE chain_id = %s AND wallet = %s AND relay = %s"
+    rows = await store.rows(_WORK + where, [chain_id, wallet, relay])
+    return work_of(rows[0]) if rows else None
+
+
 async def heads_of(store: Store, terms: ApiTerms) -> Mapping[int, int]:
     """Each chain's newest block: as many above the followed one as it takes to be final."""
     rows = await store.rows("SELECT chain_id, to_block FROM chain_heads")

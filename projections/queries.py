@@ -70,6 +70,8 @@ class ListQuery:
     tx_hash: str | None = None
     created_from: datetime | None = None
     created_to: datetime | None = None
+    search: str | None = None
+    at: datetime | None = None
     cursor: Cursor | None = None
     limit: int = DEFAULT_LIMIT
 
@@ -86,13 +88,30 @@ class ListQuery:
             ("created_at >= %s", self.created_from),
             ("created_at < %s", self.created_to),
         ]
+        if self.search is not None:
+            wanted.append((_SEARCH, self.search))
         used = [(sql, value) for sql, value in wanted if value is not None]
         parts: list[LiteralString] = [sql for sql, _ in used]
-        values: list[Any] = [value for _, value in used]
+        values: list[Any] = []
+        for sql, value in used:
+            values += searched(value) if sql is _SEARCH else [value]
         if self.cursor is not None:
             parts.append("(created_at, request_key) < (%s, %s)")
             values += [self.cursor.created_at, to_column(self.cursor.request_key)]
         return ("WHERE " + " AND ".join(parts) if parts else ""), values
+
+
+_SEARCH: LiteralString = (
+    "(request_key = %s OR request_id = %s OR lower(user_address) = lower(%s) OR fiat_ref = %s "
+    "OR tx_hash = %s OR (request_key >= %s AND request_key < %s))"
+)
+"""Each part has an index of its own; a million rows are not read for a word."""
+
+
+def searched(text: str) -> list[str]:
+    """The values of `_SEARCH`: id, address, fiatRef or transaction as a whole, or a key's start."""
+    word = to_column(text)
+    return [word, word, word, word, text.lower(), word, word + "\U0010ffff"]
 
 
 def _column(text: str | None) -> str | None:
@@ -105,10 +124,17 @@ def parse_list_query(pairs: Iterable[tuple[str, str]]) -> ListQuery:
     return ListQuery(**{_FIELDS[name]: _PARSERS[name](name, text) for name, text in given.items()})
 
 
-def parse_status_query(pairs: Iterable[tuple[str, str]]) -> int | None:
-    """`chainId` of `GET /status/{requestKey}`, its only parameter."""
-    given = _once(pairs, {"chainId": _chain_id})
-    return _chain_id("chainId", given["chainId"]) if given else None
+def parse_status_query(pairs: Iterable[tuple[str, str]]) -> tuple[int | None, datetime | None]:
+    """`chainId` and `at` of `GET /status/{requestKey}`."""
+    given = _once(pairs, {"chainId": _chain_id, "at": _instant})
+    chain_id = _chain_id("chainId", given["chainId"]) if "chainId" in given else None
+    return chain_id, _instant("at", given["at"]) if "at" in given else None
+
+
+def parse_moment(pairs: Iterable[tuple[str, str]]) -> datetime | None:
+    """`at`, the only parameter."""
+    given = _once(pairs, {"at": _instant})
+    return _instant("at", given["at"]) if given else None
 
 
 def refuse_parameters(pairs: Iterable[tuple[str, str]]) -> None:
@@ -196,6 +222,8 @@ _PARSERS: dict[str, Any] = {
     "txHash": _hash,
     "createdFrom": _instant,
     "createdTo": _instant,
+    "search": _text,
+    "at": _instant,
     "cursor": _cursor,
     "limit": _limit,
 }
@@ -209,6 +237,8 @@ _FIELDS = {
     "txHash": "tx_hash",
     "createdFrom": "created_from",
     "createdTo": "created_to",
+    "search": "search",
+    "at": "at",
     "cursor": "cursor",
     "limit": "limit",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
@@ -209,7 +210,21 @@ def status_object(row: Mapping[str, Any]) -> dict[str, Any]:
         "attempt": row["attempt"],
         "createdAt": rfc3339(row["created_at"]),
         "updatedAt": rfc3339(row["updated_at"]),
+        "links": links_of(row),
     }
+
+
+def links_of(row: Mapping[str, Any]) -> dict[str, str]:
+    """`lane` once a wallet was chosen."""
+    key = quote(from_column(row["request_key"]), safe="")
+    links = {
+        "self": f"/status/{key}",
+        "explain": f"/status/{key}/explain",
+        "feed": f"/feed?requestKey={key}",
+    }
+    if row["wallet"] is not None and row["chain_id"] is not None:
+        links["lane"] = f"/lanes/{row['chain_id']}/{row['wallet']}"
+    return links
 
 
 def timeline_object(row: Mapping[str, Any]) -> dict[str, Any]:

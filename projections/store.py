@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any, LiteralString
 
 import psycopg
@@ -33,7 +34,8 @@ Row = dict[str, Any]
 
 _SHOWN: LiteralString = (
     "request_key, request_id, type, status, stage, reason, error_message, user_address, amount, "
-    "chain_id, tx_hash, fiat_ref, attempt, created_at, updated_at"
+    "chain_id, tx_hash, fiat_ref, attempt, created_at, updated_at, "
+    "state #>> '{assigned,wallet}' AS wallet"
 )
 
 
@@ -126,15 +128,23 @@ class Store:
             values,
         )
 
-    async def timeline(self, request_key: str) -> list[Row]:
-        """The newest facts on the request, oldest first; at most 1000."""
+    async def state(self, request_key: str) -> str | None:
+        """The folded state, as JSON text for `from_jsonb`."""
+        rows = await self._all(
+            "SELECT state::text AS state FROM requests WHERE request_key = %s", [request_key]
+        )
+        return rows[0]["state"] if rows else None
+
+    async def timeline(self, request_key: str, at: datetime | None = None) -> list[Row]:
+        """The newest facts on the request up to `at`, oldest first; at most 1000."""
         rows = await self._all(
             'SELECT kind, at, topic, partition, "offset", verdict, '  # noqa: S608
             "value ->> 'tx_hash' AS tx_hash, value ->> 'block_number' AS block_number, "
             "value ->> 'block_hash' AS block_hash FROM request_facts WHERE request_key = %s "
+            "AND (%s::timestamptz IS NULL OR at <= %s) "
             'ORDER BY at DESC, topic DESC, partition DESC, "offset" DESC '
             f"LIMIT {TIMELINE_FACTS}",
-            [request_key],
+            [request_key, at, at],
         )
         return rows[::-1]
 

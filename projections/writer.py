@@ -26,6 +26,7 @@ from projections.fold import (
     FaultRow,
     Known,
     LaneFactRow,
+    PauseRow,
     RawRecord,
     Reading,
     fault,
@@ -96,6 +97,7 @@ class Writer:
             await _write_chains(cursor, changes)
             await _copy(cursor, "request_facts", FactRow, changes.facts)
             await _copy(cursor, "lane_facts", LaneFactRow, changes.lane_facts)
+            await _copy(cursor, "pause_facts", PauseRow, changes.pauses)
             await _copy(cursor, "projection_faults", FaultRow, changes.faults)
             await _write_dead_letters(cursor, changes.dead_letters.values())
         measure(reading, changes)

@@ -20,6 +20,7 @@ from projections.fold import (
     FaultRow,
     Known,
     LaneFactRow,
+    PauseRow,
     Reading,
     fold,
     read,
@@ -84,6 +85,7 @@ class PartitionFold:
         self.heads: dict[int, ChainHead] = {}
         self.letters: dict[str, DeadLetterRow] = {}
         self.lane_facts: list[LaneFactRow] = []
+        self.pauses: list[PauseRow] = []
         self.faults: list[FaultRow] = []
 
     def fold(self, reading: Reading) -> Sequence[FactRow]:
@@ -93,6 +95,7 @@ class PartitionFold:
         for name, row in changes.dead_letters.items():
             self.letters.setdefault(name, row)
         self.lane_facts += changes.lane_facts
+        self.pauses += changes.pauses
         self.faults += changes.faults
         return changes.facts
 
@@ -121,6 +124,7 @@ async def load_partition(
         await _copy(cursor, "lane_transactions", columns_of(Transaction), sent)
         await _copy(cursor, "lane_work", columns_of(Work), map(astuple, book.works.values()))
         await _copy(cursor, "lane_facts", columns_of(LaneFactRow), folded.lane_facts)
+        await _copy(cursor, "pause_facts", columns_of(PauseRow), folded.pauses)
         await _copy(
             cursor, "chain_heads", columns_of(ChainHead), map(astuple, folded.heads.values())
         )

@@ -29,6 +29,7 @@ REBUILT = (
     Table("lane_transactions", ("chain_id", "wallet", "nonce", "tx_hash"), bulky=True),
     Table("lane_work", ("chain_id", "wallet", "relay"), bulky=True),
     Table("lane_facts", ("topic", "partition", '"offset"'), bulky=True),
+    Table("pause_facts", ("topic", "partition", '"offset"')),
     Table("chain_heads", ("chain_id",)),
     Table("dead_letters", ("fact_id",)),
     Table("projection_faults", ("topic", "partition", '"offset"'), frozenset({"at"})),

@@ -46,6 +46,7 @@ STATUS_FIELDS = {
     "attempt",
     "createdAt",
     "updatedAt",
+    "links",
 }
 
 
@@ -132,7 +133,7 @@ async def test_one_id_on_several_chains(api: Client, tables: Tables) -> None:
     assert (await get(api, "/status/r-1"))["type"] == "MINT"
     await get(api, "/status/r-1?chainId=3", 404)
     await get(api, "/status/r-1?chainId=zero", 400)
-    assert "allowed: chainId" in (await get(api, "/status/r-1?chain=1", 400))["error"]
+    assert "allowed: at, chainId" in (await get(api, "/status/r-1?chain=1", 400))["error"]
 
 
 @pytest.mark.parametrize(
@@ -186,6 +187,13 @@ async def test_filters(api: Client, tables: Tables) -> None:
     assert await found("createdFrom=2025-10-09T08:53:30Z") == {"m-2", "m-3"}
     assert await found("createdTo=2025-10-09T10:53:22%2B02:00") == {"m-1"}
     assert await found("status=FAILED") == set()
+    for word in ("m-1", "f%201", digest("m-1", "evidence"), "m-1".upper().lower()):
+        assert await found(f"search={word}") == {"m-1"}, word
+    assert await found("search=m-") == {"m-1", "m-2", "m-3"}, "the start of a key"
+    assert await found("search=r-1") == await found("search=0xABC") == {"r-1"}
+    assert await found("search=redeem:7") == {"r-1"}
+    assert await found("search=%25") == await found("search=nothing") == set()
+    assert await found("search=m-&status=COMPLETED") == {"m-1"}
 
 
 @pytest.mark.parametrize(
@@ -205,7 +213,8 @@ async def test_filters(api: Client, tables: Tables) -> None:
         ("cursor=abc", "cursor: not one of ours"),
         ("cursor=WyIyMDI1IiwgMV0", "cursor"),
         ("user=", "user: must have 1 to"),
-        ("page=2", "page: unknown parameter; allowed: chainId, createdFrom"),
+        ("page=2", "page: unknown parameter; allowed: at, chainId, createdFrom"),
+        ("at=then", "at: 'then' is not an RFC 3339 time"),
         ("type=MINT&type=REDEEM", "type: given more than once"),
     ],
 )
