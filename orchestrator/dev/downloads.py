@@ -195,6 +195,7 @@ def npm_modules(manifest_folder: Path, name: str, progress: Progress) -> Path:
         progress(f"npm ci: {name}")
         (folder / "package.json").write_text(manifest)
         (folder / "package-lock.json").write_text(lock)
+        shutil.copy(manifest_folder / ".npmrc", folder)
         npm = wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
         command = [str(wheel / "bin" / "node"), str(npm), "ci", "--ignore-scripts", *_NPM_PATIENCE]
         command += ["--no-audit", "--no-fund", "--loglevel=error"]
