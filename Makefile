@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV := .venv
+AUDIT := .venv-audit
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
@@ -57,8 +58,20 @@ lock: $(READY) ## Resolve the dependencies anew and pin them by hash
 
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet -o requirements.txt
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet --extra dev -c requirements.txt -o requirements-dev.txt
+	printf 'cyclonedx-bom\npip-audit\n' | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet -o requirements-audit.txt
+
+$(AUDIT)/.ready: requirements-audit.txt $(READY)
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-audit.txt
+	@touch $@
+
+audit-dependencies: $(AUDIT)/.ready ## Ask the package index for known vulnerabilities of what the service is locked to
+	$(AUDIT)/bin/pip-audit --strict --require-hashes --disable-pip -r requirements.txt
+
+sbom: $(AUDIT)/.ready ## Write sbom.json: every locked dependency of the service with its hashes (CycloneDX)
+	$(AUDIT)/bin/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --output-reproducible --of JSON -o sbom.json
 
 clean: ## Remove the virtual environment and caches of tools
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup demo test simulate bench bench-compare vectors format stack contracts lock clean
+.PHONY: help setup demo test simulate bench bench-compare vectors format stack contracts lock audit-dependencies sbom clean
