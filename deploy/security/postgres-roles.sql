@@ -1,0 +1,31 @@
+-- Roles of the projection's database. Run once by its owner, after `orchestrator init`:
+--   psql -v ON_ERROR_STOP=1 -d orchestrator -f deploy/security/postgres-roles.sql
+-- Each is a group: grant it to a login of yours, `GRANT orchestrator_api TO <login>`.
+--
+-- orchestrator_owner    init, project, rebuild: makes the tables and writes them
+-- orchestrator_api      api: reads, and keeps its own small books (webhooks, limits)
+-- orchestrator_auditor  people and audits: reads only
+
+DO $$
+DECLARE
+    wanted text;
+BEGIN
+    FOREACH wanted IN ARRAY ARRAY['orchestrator_owner', 'orchestrator_api', 'orchestrator_auditor']
+    LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
+        END IF;
+    END LOOP;
+END
+$$;
+
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+GRANT USAGE, CREATE ON SCHEMA public TO orchestrator_owner;
+GRANT USAGE ON SCHEMA public TO orchestrator_api, orchestrator_auditor;
+GRANT ALL ON ALL TABLES IN SCHEMA public TO orchestrator_owner;
+GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO orchestrator_owner;
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO orchestrator_api, orchestrator_auditor;
+ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES TO orchestrator_owner;
+ALTER DEFAULT PRIVILEGES IN SCHEMA public
+    GRANT SELECT ON TABLES TO orchestrator_api, orchestrator_auditor;
+ALTER ROLE orchestrator_auditor SET default_transaction_read_only = on;
