@@ -25,7 +25,10 @@ from pydantic import (
     field_validator,
 )
 
+from orchestrator.core.contract import Profile
+from orchestrator.core.orchestrator_profile import ORCHESTRATOR
 from orchestrator.core.policy import address_or_none
+from orchestrator.core.profiles import profile_of
 from orchestrator.core.terms import ChainTerms, Terms
 from orchestrator.errors import ConfigurationError
 from orchestrator.tokens import parse_tokens
@@ -160,6 +163,8 @@ CHAIN_SETTINGS = (
     "KADENA_EVM_CHAIN_<id>_RPC",
     "EVM_CHAIN_<id>_RPC",
     "STABLECOIN_CONTRACT_ADDRESS_<id>",
+    "CONTRACT_PROFILE_<id>",
+    "CONTRACT_TOKEN_NAME_<id>",
     "RELAYER_PRIVATE_KEY_<id>",
     "RELAYER_ADDRESS_<id>",
     "CONFIRMATIONS_<id>",
@@ -182,6 +187,7 @@ class ChainConfig:
     confirmations: int
     start_block: int
     private_keys: tuple[SecretStr, ...] = field(default=(), repr=False)
+    profile: Profile = ORCHESTRATOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +201,9 @@ class Config:
     def terms(self) -> Terms:
         return Terms(
             chains={
-                chain.chain_id: ChainTerms(chain.chain_id, chain.contract, chain.wallets)
+                chain.chain_id: ChainTerms(
+                    chain.chain_id, chain.contract, chain.wallets, chain.profile
+                )
                 for chain in self.chains.values()
             },
             approval_ttl_seconds=self.settings.approval_ttl_seconds,
@@ -314,7 +322,18 @@ def _chain(
         ),
         start_block=_count(f"START_BLOCK_{chain_id}", environ, 0, problems),
         private_keys=keys,
+        profile=_profile(chain_id, environ, problems),
     )
+
+
+def _profile(chain_id: int, environ: Mapping[str, str], problems: list[str]) -> Profile:
+    name = f"CONTRACT_PROFILE_{chain_id}"
+    token_name = environ.get(f"CONTRACT_TOKEN_NAME_{chain_id}", "")
+    try:
+        return profile_of(environ.get(name) or ORCHESTRATOR.name, token_name)
+    except ValueError as error:
+        problems.append(f"{name}: {error}")
+        return ORCHESTRATOR
 
 
 def _count(name: str, environ: Mapping[str, str], default: int, problems: list[str]) -> int:

@@ -22,6 +22,7 @@ from schemas.evm import BlocksFollowed, ChainHalted, ContractEvent, EventName, E
 from schemas.kuro import MintOk
 from schemas.lanes import CancellationRequested, LaneFact, NonceFact, RelayRequested
 from schemas.requests import RequestFact
+from schemas.sequences import SequenceFact
 from schemas.topics import TOPICS
 
 LARGEST_FAULT_BYTES = 64 * 1024
@@ -233,10 +234,14 @@ def request_key_of(fact: Fact) -> str | None:
             return fact.request_key
         case MintOk():
             return mint_key(fact.request_id)
+        case ContractEvent() | EventRetracted() if fact.approval_nonce is not None:
+            return None  # the chain's sequences say whose it is
         case ContractEvent() | EventRetracted():
             if fact.event is EventName.MINTED:
                 return mint_key(fact.request_id)
             return redeem_key(fact.chain_id, fact.request_id)
+        case SequenceFact():
+            return getattr(fact, "request_key", None)
     relay: str | None = getattr(fact, "relay", None)
     return relay.rpartition(":")[0] or None if relay else None
 

@@ -16,6 +16,7 @@ from schemas.base import Fact, RequestType
 from schemas.evm import EventName
 from schemas.requests import (
     ApprovalDrafted,
+    ApprovalNonceGranted,
     ApprovalSigned,
     CancelReported,
     EvidenceReported,
@@ -33,6 +34,7 @@ from schemas.requests import (
 
 _HELD: dict[str, type[Fact]] = {
     "received": RequestReceived,
+    "granted": ApprovalNonceGranted,
     "drafted": ApprovalDrafted,
     "signed": ApprovalSigned,
     "assigned": RelayAssigned,

@@ -18,6 +18,8 @@ class EventName(StrEnum):
     REDEEM_REQUESTED = "RedeemRequested"
     MINTED = "Minted"
     REDEEMED = "Redeemed"
+    REDEEMED_AT_ONCE = "RedeemedAtOnce"
+    """A redemption that burns when it is asked for: request and evidence in one event."""
 
 
 class EventSeat(Fact):
@@ -40,9 +42,11 @@ class EventSeat(Fact):
 
 
 class ContractEvent(EventSeat):
-    """A `RedeemRequested`, `Minted` or `Redeemed` of the configured contract.
+    """An event of the configured contract, by what it means (`EventName`).
 
     `account` is the holder: `to` of a mint, `from` of a redeem. `amount` is in base units.
+    `approval_nonce` is there for mints of a contract with sequential nonces: then `request_id` is
+    the contract's 32-byte id, and the chain's sequences tell whose it is.
     """
 
     contract: Address
@@ -50,6 +54,7 @@ class ContractEvent(EventSeat):
     request_id: ContractRequestId
     account: Address
     amount: Amount
+    approval_nonce: Amount | None = None
 
     @property
     def id(self) -> str:
@@ -61,6 +66,8 @@ class EventRetracted(EventSeat):
 
     event: EventName
     request_id: ContractRequestId
+    account: Address | None = None
+    approval_nonce: Amount | None = None
     reason: str
 
     @property

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from schemas.base import SCHEMA_VERSION, UINT256_MAX, Fact
+from schemas.base import SCHEMA_VERSION, UINT256_MAX, Amount, Fact
 from schemas.topics import TOPICS, Topic
 
 FOLDER = Path(__file__).resolve().parent / "exported"
@@ -55,7 +55,7 @@ def _properties(model: type[Fact]) -> dict[str, Any]:
 
 
 def _is_amount(model: type[Fact], name: str) -> bool:
-    return model.model_fields[name].annotation is int
+    return model.model_fields[name].annotation in (int, Amount | None)
 
 
 def topic_schema(topic: Topic) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`lanes`: the life of each wallet's nonces.
+"""`lanes`: the life of each wallet's nonces. (Those of recipients are in `sequences`.)
 
 The request agent appends `RelayRequested` and `CancellationRequested`, an operator `LaneResumed`;
 all else is appended by the lane's owner alone, inside a Kafka transaction that fences every earlier
@@ -28,6 +28,9 @@ class RelayRefusal(StrEnum):
     WALLET_UNFIT = "WALLET_UNFIT"
     """Says nothing of the request: the wallet is set aside and never gave this work a nonce, so
     another wallet may have it."""
+    NONCE_TAKEN = "NONCE_TAKEN"
+    """Another mint used the approval's nonce, at final depth, and the contract says there that the
+    request is unprocessed: this approval can never execute."""
     CANCELLED = "CANCELLED"
     """An operator ordered it: no transaction of this work is out, and none will be."""
 
@@ -226,8 +229,9 @@ class NonceTaken(NonceFact):
 
 
 class RelayResumed(LaneFact):
-    """The call was mined as a failure, final, because its gas limit was too low; the contract says
-    that the request is unprocessed. It waits for a new nonce and a new estimate."""
+    """The call was mined as a failure, final, because its gas limit was too low or its turn had not
+    come; the contract says that the request is unprocessed. It waits for a new nonce and a new
+    estimate."""
 
     relay: str
     tx_hash: Hash

@@ -23,6 +23,8 @@ class RejectionReason(StrEnum):
     UNKNOWN_CHAIN = "UNKNOWN_CHAIN"
     INVALID_ADDRESS = "INVALID_ADDRESS"
     INVALID_AMOUNT = "INVALID_AMOUNT"
+    ID_TAKEN = "ID_TAKEN"
+    """Another request has the same id on chain (`launchpad` profile)."""
 
 
 class FailureReason(StrEnum):
@@ -83,6 +85,17 @@ def _later(assignment: int) -> str:
 
 class AttemptFact(RequestFact):
     attempt: Annotated[int, Field(ge=1)]
+
+
+class ApprovalNonceGranted(AttemptFact):
+    """The recipient's sequence granted this attempt its nonce; see `sequences.NonceGranted`."""
+
+    approval_nonce: Amount
+    deadline: Count
+
+    @property
+    def id(self) -> str:
+        return f"{self.request_key}:granted:{self.attempt}"
 
 
 class ApprovalDrafted(AttemptFact):
@@ -234,9 +247,10 @@ class CancelReported(OrderReported):
 
 
 class ApprovalExpired(AttemptFact):
-    """The approval can no longer execute: its deadline passed in a final block, and the chain says
-    that the request is unprocessed."""
+    """The approval can no longer execute: its deadline passed in a final block, or its nonce was
+    used there by another mint (`reason`); and the chain says that the request is unprocessed."""
 
+    reason: RelayRefusal = RelayRefusal.EXPIRED
     block_number: Count
     block_timestamp: Count
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schemas import controls, dead_letters, evm, kuro, lanes, requests
+from schemas import controls, dead_letters, evm, kuro, lanes, requests, sequences
 from schemas.base import Fact, Position, Record, decode_value
 
 
@@ -47,6 +47,7 @@ REQUESTS = Topic(
     _kinds(
         requests.RequestReceived,
         requests.RequestRejected,
+        requests.ApprovalNonceGranted,
         requests.ApprovalDrafted,
         requests.ApprovalSigned,
         requests.RelayAssigned,
@@ -85,6 +86,16 @@ LANES = Topic(
         lanes.LaneResumed,
         lanes.LaneReconciled,
         lanes.CancellationRequested,
+        sequences.NonceRequested,
+        sequences.NoncesCounted,
+        sequences.NonceGranted,
+        sequences.NonceFreed,
+        sequences.MintSeen,
+        sequences.MintRetracted,
+        sequences.MintAttributed,
+        sequences.MintUnattributed,
+        sequences.AttributionRetracted,
+        sequences.NameRefused,
     ),
 )
 CONTROLS = Topic(

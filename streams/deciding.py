@@ -20,7 +20,8 @@ from schemas.controls import OrderFact
 from schemas.dead_letters import DeadLetter, DeadLetterReason
 from schemas.lanes import CancellationRequested, RelayRequested
 from schemas.requests import ApprovalDrafted, RelayAssigned, RequestFact, RequestReceived
-from schemas.topics import CONTROLS, DEAD_LETTERS, REQUESTS, TOPICS, Topic
+from schemas.sequences import NonceRequested, SequenceFact
+from schemas.topics import CONTROLS, DEAD_LETTERS, LANES, REQUESTS, TOPICS, Topic
 from streams.books import Book
 from streams.controls import Controls
 from streams.retrying import Backoff
@@ -63,14 +64,15 @@ class Decider:
         await self._deliver(DEAD_LETTERS, letters)
 
     async def forward(self, messages: Sequence[Message]) -> None:
-        """Carry a batch of another topic into `requests`; returns when it is delivered, so that
-        the batch's offsets may be committed."""
+        """Carry a batch of another topic into `requests` (or `lanes`); returns when it is
+        delivered, so that the batch's offsets may be committed."""
         facts: list[Fact] = []
         letters: list[Fact] = []
+        seen: list[Fact] = []
         for message in messages:
             position = Position(message.topic, message.partition, message.offset)
             try:
-                fact = reported(TOPICS[message.topic].decode(message.value, position))
+                found = reported(TOPICS[message.topic].decode(message.value, position))
             except UnreadableRecord as error:
                 letters.append(
                     DeadLetter.of(
@@ -86,9 +88,10 @@ class Decider:
                 if refused is not None:
                     letters.append(refused)
                     continue
-            if fact is not None and not self._known(fact):
-                facts.append(fact)
-        await self._deliver(REQUESTS, facts)
+            seen += [fact for fact in found if isinstance(fact, SequenceFact)]
+            facts += [fact for fact in found if isinstance(fact, RequestFact)]
+        await self._deliver(LANES, seen)
+        await self._deliver(REQUESTS, [fact for fact in facts if not self._known(fact)])
         await self._deliver(DEAD_LETTERS, letters)
 
     def _known(self, fact: Fact) -> bool:
@@ -165,7 +168,7 @@ class Decider:
         """A pause holds what begins something new: a draft, and its way to a wallet."""
         if state is None or state.received is None:
             return False
-        if not isinstance(fact, ApprovalDrafted | RelayAssigned):
+        if not isinstance(fact, ApprovalDrafted | RelayAssigned | NonceRequested):
             return False
         wallet = fact.wallet if isinstance(fact, RelayAssigned) else None
         chain_id = state.received.chain_id
@@ -186,5 +189,6 @@ class Decider:
 
 
 def _request_key(fact: Fact) -> str:
-    assert isinstance(fact, RequestFact | RelayRequested | CancellationRequested)
+    asking = RelayRequested | CancellationRequested | NonceRequested
+    assert isinstance(fact, RequestFact | asking)
     return fact.request_key

@@ -22,7 +22,6 @@ import structlog
 
 from orchestrator.config import ChainConfig, Settings
 from orchestrator.core.chain import Head
-from orchestrator.core.contract import EVENT_TOPICS, decode_event
 from orchestrator.errors import Fenced, LogUnavailable, RpcError, RpcProblem, StartRefused
 from orchestrator.ports import ChainNode, FactLog, Log, OwnedLog
 from schemas.base import UnreadableRecord
@@ -71,7 +70,7 @@ class ChainFollower:
         self.reason: str | None = "starting"
         self.head_block: int | None = None
         self.head_timestamp: int | None = None
-        self.reader = RangeReader(node, chain.contract, list(EVENT_TOPICS))
+        self.reader = RangeReader(node, chain.contract, list(chain.profile.event_topics))
         self._chain = chain
         self._node = node
         self._log_of_facts = facts
@@ -258,7 +257,8 @@ class ChainFollower:
         yield section.headers[-1], facts, letters
 
     def _fact(self, entry: Log, block: Head) -> ContractEvent:
-        decoded = decode_event(list(entry.topics), entry.data)
+        place = f"{entry.tx_hash}:{entry.log_index}"
+        decoded = self._chain.profile.decode_event(entry.topics, entry.data, place)
         if decoded is None:
             raise ValueError("not an event of this contract")
         return ContractEvent(
@@ -273,6 +273,7 @@ class ChainFollower:
             request_id=decoded.request_id,
             account=decoded.account,
             amount=decoded.amount,
+            approval_nonce=decoded.approval_nonce,
         )
 
     async def _look_back(self, owned: OwnedLog, head: int) -> None:

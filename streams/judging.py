@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from orchestrator.core.chain import ChainView, Head
-from orchestrator.core.contract import is_processed_calldata
+from orchestrator.core.contract import Profile
 from orchestrator.core.lanes import Failure, LaneState
 from orchestrator.errors import RpcError, RpcProblem
 from orchestrator.ports import Call, ChainNode
@@ -42,9 +42,10 @@ async def rewritten(state: LaneState, node: ChainNode, confirmations: int) -> st
 class Judging:
     """Judges for one wallet. Keeps nothing."""
 
-    def __init__(self, wallet: str, node: ChainNode) -> None:
+    def __init__(self, wallet: str, node: ChainNode, profile: Profile) -> None:
         self._wallet = wallet
         self._node = node
+        self._profile = profile
 
     async def refused_call(
         self, item: RelayRequested, error: RpcError, view: ChainView
@@ -86,20 +87,31 @@ class Judging:
         """A refusal with the reason; or, when only gas was missing, the work anew: its nonce is
         spent at final depth on a failure and the contract says that it is unprocessed."""
         item, final = failure.request, failure.final
+        if self._profile.sequential and not failure.starved:
+            return await self._failed_in_order(item, failure, view)
         detail = await self._revert_reason(item, final.block_number)
         if detail is None:
             tries = state.resumed.get(item.relay, 0)
             if failure.starved and tries < RESUMED_AT_MOST and not await self.is_processed(item):
-                return RelayResumed(
-                    chain_id=item.chain_id,
-                    wallet=item.wallet,
-                    relay=item.relay,
-                    tx_hash=final.tx_hash,
-                    block_number=view.final.number,
-                )
+                return _resumed(item, failure, view)
             detail = "mined as a failure; the same call succeeds on the block before it"
             detail += f"; it ran out of gas {tries + 1} times" if failure.starved else ""
         return await self._refusal(item, view, detail)
+
+    async def _failed_in_order(
+        self, item: RelayRequested, failure: Failure, view: ChainView
+    ) -> LaneFact | None:
+        """What failed because its predecessor did not execute before it waits for its turn again,
+        however often: it is sent only behind a call that the chain takes."""
+        turn = self._profile.turn(item.data)
+        following = await self._following(item, view.head)
+        detail = await self._revert_reason(item, view.head.number + 1)
+        waits = turn is not None and following < turn.nonce
+        if (waits or detail is None) and view.head.timestamp < item.deadline:
+            if await self.is_processed(item):
+                return await self._refusal(item, view, "processed")
+            return _resumed(item, failure, view)
+        return await self._refusal(item, view, detail or "the deadline has passed")
 
     async def _revert_reason(self, item: RelayRequested, block_number: int) -> str | None:
         """Simulated on the state before the block that holds the failure; None for a success."""
@@ -125,14 +137,49 @@ class Judging:
         elif view.head.timestamp >= item.deadline:
             return None
         else:
-            reason = RelayRefusal.REVERTED
+            return await self._reverted(item, view, detail)
         return refused(item, reason, detail, view)
+
+    async def _reverted(
+        self, item: RelayRequested, view: ChainView, detail: str
+    ) -> RelayRefused | None:
+        """A revert says nothing of a call whose turn has not come. Where its turn is over, another
+        mint had its nonce: a final block has to say so, and that the request is unprocessed."""
+        turn = self._profile.turn(item.data)
+        following = await self._following(item, view.head) if turn else 0
+        if turn is None or following == turn.nonce:
+            return refused(item, RelayRefusal.REVERTED, detail, view)
+        if following < turn.nonce or await self._following(item, view.final) <= turn.nonce:
+            return None
+        if await self.is_processed(item, view.final.number):
+            return None
+        detail = f"nonce {turn.nonce} of {turn.account} was used by another mint"
+        return refused(item, RelayRefusal.NONCE_TAKEN, detail, view)
+
+    async def _following(self, item: RelayRequested, block: Head) -> int:
+        """The account's next approval nonce at this block."""
+        turn = self._profile.turn(item.data)
+        assert turn is not None
+        data = self._profile.nonces_calldata(turn.account)
+        answer = await self._node.call(Call(self._wallet, item.contract, data), block.number)
+        return int(answer, 16)
 
     async def is_processed(self, item: RelayRequested, block: int | None = None) -> bool:
         answer = await self._node.call(
-            Call(self._wallet, item.contract, is_processed_calldata(item.request_id)), block
+            Call(self._wallet, item.contract, self._profile.is_processed_calldata(item.request_id)),
+            block,
         )
         return int(answer, 16) != 0
+
+
+def _resumed(item: RelayRequested, failure: Failure, view: ChainView) -> RelayResumed:
+    return RelayResumed(
+        chain_id=item.chain_id,
+        wallet=item.wallet,
+        relay=item.relay,
+        tx_hash=failure.final.tx_hash,
+        block_number=view.final.number,
+    )
 
 
 def refused(

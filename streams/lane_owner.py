@@ -27,8 +27,9 @@ from orchestrator.core.lane_views import (
     reconcile,
     was_reset,
 )
-from orchestrator.core.lanes import LaneState, evolve, next_work, unmined, unsent
+from orchestrator.core.lanes import LaneState, evolve, unmined, unsent
 from orchestrator.core.lifecycle import Verdict
+from orchestrator.core.turns import in_turn
 from orchestrator.errors import Fenced, LogUnavailable, RpcError, RpcProblem, StartRefused
 from orchestrator.ports import ChainNode, FactLog, OwnedLog, Wallet
 from schemas.base import UnreadableRecord
@@ -80,7 +81,7 @@ class LaneOwner:
         self._facts = facts
         self._partition = partition
         self._settings = settings
-        self._judging = Judging(wallet.address, node)
+        self._judging = Judging(wallet.address, node, chain.profile)
         self._preparing = Preparing(chain, wallet, node, settings, self._judging)
         self._orders = LaneOrders(controls, chain.chain_id, wallet.address)
         self._inbox: list[LaneFact] = []
@@ -242,7 +243,8 @@ class LaneOwner:
         room = self._fitness.room(self._state)
         if room is not None and room < limit:
             limit = min(limit, len(self._state.slots) + room)
-        work = next_work(self._state, limit, self._orders.withheld)
+        held_back, withheld = self._preparing.held_back, self._orders.withheld
+        work = in_turn(self._state, self._chain.profile, held_back, limit, withheld)
         if not work:
             if room == 0 and self._state.waiting:
                 self.reason = "what is out may cost all that the wallet holds"

@@ -44,7 +44,7 @@ def of_listener(listener: KuroListener) -> Iterable[Sample]:
 
 
 def of_lanes(relayer: Relayer) -> Iterable[Sample]:
-    for owner in relayer.owners:
+    for owner in relayer.lane_owners:
         state = owner.state
         lane = (state.chain_id, state.wallet)
         chain_nonce, balance_wei = owner.seen

@@ -11,6 +11,7 @@ from orchestrator.core.chain import ChainView
 from orchestrator.core.fees import Fees, first_quote, replacement, with_margin
 from orchestrator.core.gas import ESTIMATED_ANYWAY, call_shape
 from orchestrator.core.lanes import LaneState
+from orchestrator.core.turns import Work
 from orchestrator.errors import RpcError, RpcProblem
 from orchestrator.ports import Call, ChainNode, UnsignedTransaction, Wallet
 from schemas.lanes import LaneFact, RelayRefusal, RelayRequested, TransactionPrepared
@@ -48,11 +49,14 @@ class Preparing:
         self._usual_gas = USUAL_GAS
         self.trouble: RpcError | None = None
         """Why the last batch left work waiting, if it did."""
+        self.held_back: set[str] = set()
+        """What this head does not execute yet: calls that wait for their turn."""
 
     def saw(self, view: ChainView) -> None:
         self._view = view
+        self.held_back.clear()
 
-    async def prepare(self, state: LaneState, work: Sequence[RelayRequested]) -> list[LaneFact]:
+    async def prepare(self, state: LaneState, work: Sequence[Work]) -> list[LaneFact]:
         """Each piece of work as a prepared transaction on the next nonces, or as a refusal. What
         cannot be judged now stays out of the answer, and waits.
 
@@ -69,45 +73,65 @@ class Preparing:
         fees = first_quote(view.head.base_fee_wei, priority, self._settings.fee_cap_wei)
         facts: list[LaneFact] = []
         nonce = state.next_nonce
-        for count, (item, limit) in enumerate(zip(work, limits, strict=True), 1):
+        given: dict[str, int] = {}
+        for count, (piece, asked) in enumerate(zip(work, limits, strict=True), 1):
+            item, limit = piece.item, asked
+            if isinstance(piece.follows, str):
+                limit = given.get(piece.follows)
+            if limit is None:
+                continue
             if isinstance(limit, RpcError):
                 refusal = await self._judging.refused_call(item, limit, view)
                 facts += [refusal] if refusal else []
                 if refusal is None:
-                    self.trouble = limit
+                    self._waits(item, limit)
                 continue
             if item.relay in state.displaced and await self._judging.is_processed(item):
                 detail = "an earlier transaction of it was mined after all"
                 facts.append(refused(item, RelayRefusal.ALREADY_PROCESSED, detail, view))
                 continue
             facts.append(self._signed(item, nonce, limit, fees, view))
+            given[item.relay] = limit
             nonce += 1
             if count % SIGNED_BETWEEN_BREATHS == 0:
                 await asyncio.sleep(0)
         return facts
 
+    def _waits(self, item: RelayRequested, error: RpcError) -> None:
+        if self._chain.profile.sequential and error.problem is RpcProblem.REVERTED:
+            self.held_back.add(item.relay)
+        else:
+            self.trouble = error
+
     async def _gas_limits(
-        self, state: LaneState, work: Sequence[RelayRequested], view: ChainView
-    ) -> list[int | RpcError]:
+        self, state: LaneState, work: Sequence[Work], view: ChainView
+    ) -> list[int | RpcError | None]:
         """Estimates with a margin, in one round trip; or, with GAS_LEARNING, what mined calls of
         the same shape used, which saves most estimates of a burst.
 
         An estimate is also the proof that the contract takes the call, before gas is paid for it.
         So it is made anyway for what had a nonce before, for what has no time left, until enough
         calls of the shape have succeeded, after each failure, and for one nonce in sixteen. A call
-        that would have been refused is then mined as a failure, and refused with its reason."""
+        that would have been refused is then mined as a failure, and refused with its reason.
+
+        None where a call follows another of the batch. Nothing is learnt where calls need an order:
+        an estimate is what shows whose turn it is."""
         limits: list[int | RpcError | None] = [None] * len(work)
-        for place, item in enumerate(work):
-            nonce = (state.next_nonce or 0) + place
+        for place, piece in enumerate(work):
+            item, nonce = piece.item, (state.next_nonce or 0) + place
+            if isinstance(piece.follows, int):
+                limits[place] = piece.follows
             sure = item.relay not in state.displaced and view.head.timestamp < item.deadline
+            sure = sure and not self._chain.profile.sequential
             if self._settings.gas_learning and sure and nonce % ESTIMATED_ANYWAY != 0:
                 limits[place] = state.gas.limit(call_shape(item))
-        asked = [place for place, limit in enumerate(limits) if limit is None]
-        calls = [Call(self._wallet.address, work[p].contract, work[p].data) for p in asked]
+        asked = [p for p, limit in enumerate(limits) if limit is None and work[p].follows is None]
+        items = [work[place].item for place in asked]
+        calls = [Call(self._wallet.address, item.contract, item.data) for item in items]
         estimates = await self._node.estimate_gas(calls) if calls else []
         for place, gas in zip(asked, estimates, strict=True):
             limits[place] = gas if isinstance(gas, RpcError) else with_margin(gas)
-        return [limit for limit in limits if limit is not None]
+        return limits
 
     async def _priority(self, view: ChainView) -> int:
         """The priority fee, or the gas price of a chain without base fee; asked once a head."""

@@ -1,9 +1,10 @@
-"""Relaying: the lanes whose partitions this process owns, each with its owner task."""
+"""Relaying: the lanes and sequences whose partitions this process owns, each with its task."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import structlog
 
@@ -11,29 +12,55 @@ from orchestrator.ports import Message
 from schemas.base import UnreadableRecord
 from schemas.controls import OrderFact
 from schemas.lanes import CancellationRequested, LaneResumed, RelayRequested
+from schemas.sequences import MintRetracted, MintSeen, NonceRequested
 from schemas.topics import LANES
 from streams.lane_owner import LaneOwner
 
 log = structlog.get_logger(__name__)
 
+OFFERED = (
+    RelayRequested,
+    CancellationRequested,
+    LaneResumed,
+    NonceRequested,
+    MintSeen,
+    MintRetracted,
+)
+"""What others append for an owner."""
+_MARKS = tuple(kind.__name__.encode() for kind in OFFERED)
 
-_FOR_LANES = (b"RelayRequested", b"CancellationRequested", b"LaneResumed")
+
+class Owner(Protocol):
+    """The owner of a lane or of a chain's sequences."""
+
+    key: str
+    reason: str | None
+
+    def offer(self, fact: Any) -> None: ...
+
+    def hurry(self) -> None: ...
+
+    async def run(self) -> None: ...
 
 
 class Relayer:
     """Starts and stops lane owners as partitions come and go. A lane that stays ours is not
     disturbed by a rebalance: should another process have owned it meanwhile, the fence tells."""
 
-    def __init__(self, lanes: Mapping[str, tuple[int, Callable[[], LaneOwner]]]) -> None:
-        """`lanes`: by lane key, the partition that holds it and what makes its owner."""
+    def __init__(self, lanes: Mapping[str, tuple[int, Callable[[], Owner]]]) -> None:
+        """`lanes`: by the key of its facts, the partition that has it and what makes its owner."""
         self._makers = dict(lanes)
-        self._owners: dict[str, LaneOwner] = {}
+        self._owners: dict[str, Owner] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._unknown: set[str] = set()
 
     @property
-    def owners(self) -> Sequence[LaneOwner]:
+    def owners(self) -> Sequence[Owner]:
         return list(self._owners.values())
+
+    @property
+    def lane_owners(self) -> Sequence[LaneOwner]:
+        return [owner for owner in self._owners.values() if isinstance(owner, LaneOwner)]
 
     async def own(self, partitions: set[int]) -> None:
         wanted = {key for key, (seat, _) in self._makers.items() if seat in partitions}
@@ -49,13 +76,14 @@ class Relayer:
     async def read(self, messages: Sequence[Message]) -> None:
         """Hand to each lane what others append for it. All else on the topic is the owners' own."""
         for message in messages:
-            if not any(kind in (message.value or b"") for kind in _FOR_LANES):
+            value = message.value or b""
+            if not any(mark in value for mark in _MARKS):
                 continue
             try:
                 fact = LANES.decode(message.value).fact
             except UnreadableRecord:  # the deciding role dead-letters it
                 continue
-            if not isinstance(fact, RelayRequested | CancellationRequested | LaneResumed):
+            if not isinstance(fact, OFFERED):
                 continue
             owner = self._owners.get(fact.key)
             if owner is not None:

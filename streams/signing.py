@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import structlog
 
-from orchestrator.core.contract import digest
 from orchestrator.core.owing import Sign, pending
 from orchestrator.core.terms import Terms
 from orchestrator.errors import LogUnavailable, SigningError
@@ -125,7 +124,7 @@ class SigningDesk:
         problem = None
         if terms is None or terms.contract != owed.approval.contract:
             problem = "the draft names a contract that is not configured for its chain"
-        elif digest(owed.approval) != owed.digest:
+        elif terms.profile.digest(owed.approval) != owed.digest:
             problem = "the drafted digest is not the digest of the drafted approval"
         if problem:
             log.error("refusing to sign", request=owed.request_key, reason=problem)

@@ -26,14 +26,16 @@ from orchestrator.adapters.wallets import LocalWallet
 from orchestrator.config import Config, Need
 from orchestrator.errors import LogUnavailable, SigningError
 from orchestrator.metrics import watch
+from schemas.sequences import sequence_key
 from schemas.topics import CONTROLS, EVM_EVENTS, KURO_EVENTS, LANES, REQUESTS, Topic
 from streams.books import Book
 from streams.controls import Controls
 from streams.deciding import Decider
 from streams.lane_owner import LaneOwner
 from streams.measuring import of_lanes
-from streams.relaying import Relayer
+from streams.relaying import Owner, Relayer
 from streams.retrying import Backoff
+from streams.sequencing import SequenceOwner
 from streams.signing import SigningDesk
 from streams.transport import CommittedTransport
 
@@ -237,11 +239,18 @@ async def _checked_key(signer: KmsSigner) -> None:
 
 
 async def _relaying(config: Config, stack: AsyncExitStack, controls: Controls) -> Made:
-    lanes: dict[str, tuple[int, Callable[[], LaneOwner]]] = {}
+    lanes: dict[str, tuple[int, Callable[[], Owner]]] = {}
     facts = _log(config, Role.RELAY)
     for chain in config.chains.values():
         node = EvmNode(chain.chain_id, chain.rpc_urls)
         stack.push_async_callback(node.close)
+        if chain.profile.sequential:
+            key = sequence_key(chain.chain_id)
+            seat = partition_of(LANES, key)
+            lanes[key] = (
+                seat,
+                partial(SequenceOwner, chain, node, facts, seat, config.settings),
+            )
         for secret in chain.private_keys:
             wallet = LocalWallet(secret.get_secret_value())
             key = f"{chain.chain_id}:{wallet.address}"

@@ -1,30 +1,38 @@
-"""The `orchestrator` contract profile: EIP-712 approvals, calldata and events of our Stablecoin.
+"""What a contract profile is: approvals, calldata, events and questions of one kind of contract.
 
-A profile is data and small pure functions. Sources: EIP-712 (typed data), the Solidity ABI
-specification (calldata, event topics).
+A profile is data and small pure functions, chosen per chain by configuration (`profiles.py`). There
+are two: `orchestrator_profile` and `launchpad_profile`. Sources: EIP-712 (typed data), the Solidity
+ABI specification (calldata, event topics).
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from eth_abi.abi import decode
 
-from orchestrator.core.abi import (
-    address_word,
-    domain_separator,
-    dynamic,
-    text_hash,
-    typed_digest,
-    uint_word,
-)
+from orchestrator.core.abi import domain_separator, text_hash, typed_digest
 from orchestrator.core.hashing import checksummed
 from schemas.base import RequestType
 from schemas.evm import EventName
 
-DOMAIN_NAME = "Stablecoin"
 DOMAIN_VERSION = "1"
+
+EVIDENCE_OF = {
+    RequestType.MINT: (EventName.MINTED,),
+    RequestType.REDEEM: (EventName.REDEEMED, EventName.REDEEMED_AT_ONCE),
+}
+"""Which events prove that a request of this type was executed."""
+
+_DOMAIN_FIELDS = [
+    {"name": "name", "type": "string"},
+    {"name": "version", "type": "string"},
+    {"name": "chainId", "type": "uint256"},
+    {"name": "verifyingContract", "type": "address"},
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,145 +50,130 @@ class Approval:
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
-    primary_type: str
-    account_field: str
-    selector: bytes
-
-    @property
-    def type_hash(self) -> bytes:
-        fields = f"string requestId,address {self.account_field}"
-        fields += ",uint256 amount,uint256 nonce,uint256 deadline"
-        return text_hash(f"{self.primary_type}({fields})")
-
-
-def _selector(signature: str) -> bytes:
-    return text_hash(signature)[:4]
-
-
-_ARGUMENTS = ["string", "address", "uint256", "uint256", "uint256", "bytes"]
-_CALLS = {
-    RequestType.MINT: _Call(
-        "MintApproval", "to", _selector(f"mintWithApproval({','.join(_ARGUMENTS)})")
-    ),
-    RequestType.REDEEM: _Call(
-        "RedeemFinalize", "from", _selector(f"finalizeRedeem({','.join(_ARGUMENTS)})")
-    ),
-}
-_TYPE_HASHES = {kind: call.type_hash for kind, call in _CALLS.items()}
-_IS_PROCESSED = _selector("isProcessed(string)")
-
-EVENT_TOPICS: dict[str, EventName] = {
-    "0x" + text_hash(f"{name}(string,address,uint256)").hex(): name for name in EventName
-}
-"""topic0 of each event that matters, as `eth_getLogs` takes and gives it."""
-
-EVIDENCE_OF = {RequestType.MINT: EventName.MINTED, RequestType.REDEEM: EventName.REDEEMED}
-"""Which event proves that a request of this type was executed."""
-
-
-def approval_nonce(request_key: str) -> int:
-    """Unique per contract, derived from the request so that it needs no counter; the same for every
-    attempt: two approvals of one request can then never both execute."""
-    return int.from_bytes(text_hash(request_key), "big")
-
-
-def typed_data(approval: Approval) -> dict[str, Any]:
-    """The EIP-712 message as wallets and libraries take it."""
-    call = _CALLS[approval.type]
-    return {
-        "primaryType": call.primary_type,
-        "types": {
-            "EIP712Domain": [
-                {"name": "name", "type": "string"},
-                {"name": "version", "type": "string"},
-                {"name": "chainId", "type": "uint256"},
-                {"name": "verifyingContract", "type": "address"},
-            ],
-            call.primary_type: [
-                {"name": "requestId", "type": "string"},
-                {"name": call.account_field, "type": "address"},
-                {"name": "amount", "type": "uint256"},
-                {"name": "nonce", "type": "uint256"},
-                {"name": "deadline", "type": "uint256"},
-            ],
-        },
-        "domain": {
-            "name": DOMAIN_NAME,
-            "version": DOMAIN_VERSION,
-            "chainId": approval.chain_id,
-            "verifyingContract": approval.contract,
-        },
-        "message": {
-            "requestId": approval.request_id,
-            call.account_field: approval.account,
-            "amount": approval.amount,
-            "nonce": approval.nonce,
-            "deadline": approval.deadline,
-        },
-    }
-
-
-def digest(approval: Approval) -> str:
-    """The 32 bytes to sign, 0x hex: keccak256(0x19 0x01 ‖ domain separator ‖ struct hash)."""
-    domain = domain_separator(DOMAIN_NAME, DOMAIN_VERSION, approval.chain_id, approval.contract)
-    hashed = typed_digest(
-        domain,
-        _TYPE_HASHES[approval.type],
-        text_hash(approval.request_id),
-        address_word(approval.account),
-        uint_word(approval.amount),
-        uint_word(approval.nonce),
-        uint_word(approval.deadline),
-    )
-    return "0x" + hashed.hex()
-
-
-def calldata(approval: Approval, signature: str) -> str:
-    """`mintWithApproval` or `finalizeRedeem` with the 65-byte signature, 0x hex."""
-    request_id = dynamic(approval.request_id.encode("utf-8"))
-    head = len(_ARGUMENTS) * 32
-    arguments = (
-        uint_word(head),
-        address_word(approval.account),
-        uint_word(approval.amount),
-        uint_word(approval.nonce),
-        uint_word(approval.deadline),
-        uint_word(head + len(request_id)),
-        request_id,
-        dynamic(bytes.fromhex(signature[2:])),
-    )
-    return "0x" + (_CALLS[approval.type].selector + b"".join(arguments)).hex()
-
-
-def is_processed_calldata(request_id: str) -> str:
-    """Asks `isProcessed(string)`; the answer is an ABI bool."""
-    return "0x" + (_IS_PROCESSED + uint_word(32) + dynamic(request_id.encode())).hex()
-
-
-@dataclass(frozen=True, slots=True)
 class DecodedEvent:
-    """`amount` in base units; `account` is the indexed `to` or `from`."""
+    """`amount` in base units; `account` is the holder. `request_id` as the contract knows it.
+    `approval_nonce` is told by contracts whose nonces are sequential."""
 
     event: EventName
     request_id: str
     account: str
     amount: int
+    approval_nonce: int | None = None
 
 
-def decode_event(topics: list[str], data: str) -> DecodedEvent | None:
-    """The event behind a log's topics and data (0x hex); None for events that do not matter here.
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Which of an account's approvals a call uses: it executes when `nonce` is the next one."""
 
-    Raises ValueError when a log with one of our topics does not hold what its signature says.
-    """
-    event = EVENT_TOPICS.get(topics[0].lower()) if topics else None
-    if event is None:
-        return None
-    if len(topics) != 2:
-        raise ValueError(f"{event} should have one indexed argument, not {len(topics) - 1}")
+    account: str
+    nonce: int
+
+
+class Profile(ABC):
+    """One kind of contract. Instances hold no state, only what the configuration gives."""
+
+    name: ClassVar[str]
+    sequential: ClassVar[bool]
+    """True where an approval's nonce must be the recipient's next: then a sequence grants it
+    (`sequences`), and calls for one recipient wait for their turn."""
+    event_topics: ClassVar[Mapping[str, EventName]]
+    """By topic0 of each event that matters, as `eth_getLogs` takes and gives it."""
+    approved: ClassVar[frozenset[RequestType]]
+    """What needs an approval of ours; the rest completes by its own event."""
+
+    @property
+    @abstractmethod
+    def domain_name(self) -> str: ...
+
+    @abstractmethod
+    def contract_id(self, request_id: str) -> str:
+        """What the contract calls the request."""
+
+    @abstractmethod
+    def derived_nonce(self, request_key: str) -> int | None:
+        """The approval's nonce where it follows from the request alone; None where a sequence
+        grants it."""
+
+    @abstractmethod
+    def struct(self, approval: Approval) -> tuple[str, list[dict[str, str]], dict[str, Any]]:
+        """The approval's EIP-712 struct: its name, its fields in order, their values."""
+
+    @abstractmethod
+    def struct_words(self, approval: Approval) -> tuple[bytes, ...]:
+        """The same struct as it is hashed: its type's hash, then a word for each field."""
+
+    @abstractmethod
+    def calldata(self, approval: Approval, signature: str) -> str:
+        """The call that executes the approval, with the 65-byte signature; 0x hex."""
+
+    @abstractmethod
+    def is_processed_calldata(self, request_id: str) -> str:
+        """Asks whether a request was executed; the answer is an ABI bool."""
+
+    @abstractmethod
+    def nonces_calldata(self, account: str) -> str:
+        """Asks for an account's next approval nonce; an ABI uint256. Sequential profiles only."""
+
+    @abstractmethod
+    def turn(self, data: str) -> Turn | None:
+        """Whose turn a call of ours waits for; None where calls need no order."""
+
+    @abstractmethod
+    def decode_event(self, topics: Sequence[str], data: str, place: str) -> DecodedEvent | None:
+        """The event behind a log's topics and data (0x hex); None for events that do not matter.
+        `place` (transaction hash and log index) names a redeem whose event carries no id.
+
+        Raises ValueError when a log with one of our topics does not hold what its signature says.
+        """
+
+    def typed_data(self, approval: Approval) -> dict[str, Any]:
+        """The EIP-712 message as wallets and libraries take it."""
+        primary, fields, message = self.struct(approval)
+        return {
+            "primaryType": primary,
+            "types": {"EIP712Domain": _DOMAIN_FIELDS, primary: fields},
+            "domain": {
+                "name": self.domain_name,
+                "version": DOMAIN_VERSION,
+                "chainId": approval.chain_id,
+                "verifyingContract": approval.contract,
+            },
+            "message": message,
+        }
+
+    def digest(self, approval: Approval) -> str:
+        """The 32 bytes to sign, 0x hex: keccak256(0x19 0x01 ‖ domain separator ‖ struct hash)."""
+        domain = domain_separator(
+            self.domain_name, DOMAIN_VERSION, approval.chain_id, approval.contract
+        )
+        return "0x" + typed_digest(domain, *self.struct_words(approval)).hex()
+
+
+def selector(signature: str) -> bytes:
+    """A function's first four bytes of calldata."""
+    return text_hash(signature)[:4]
+
+
+def topic(signature: str) -> str:
+    """An event's topic0, 0x hex."""
+    return "0x" + text_hash(signature).hex()
+
+
+def typed_fields(**types: str) -> list[dict[str, str]]:
+    """EIP-712 fields in the order given; a trailing underscore keeps Python's own words apart."""
+    return [{"name": name.rstrip("_"), "type": kind} for name, kind in types.items()]
+
+
+def decoded(event: EventName, types: Sequence[str], data: str) -> tuple[Any, ...]:
+    """A log's data by the ABI. Raises ValueError."""
     try:
-        request_id, amount = decode(["string", "uint256"], bytes.fromhex(data[2:]))
+        return decode(types, bytes.fromhex(data[2:]))
     except Exception as error:  # noqa: BLE001 - eth-abi raises many kinds
         raise ValueError(f"{event} does not decode: {error}") from None
-    account = checksummed("0x" + topics[1][-40:])
-    return DecodedEvent(event, request_id, account, amount)
+
+
+def indexed_account(event: EventName, topics: Sequence[str]) -> str:
+    """The one indexed argument, an address. Raises ValueError."""
+    if len(topics) != 2:
+        raise ValueError(f"{event} should have one indexed argument, not {len(topics) - 1}")
+    return checksummed("0x" + topics[1][-40:])

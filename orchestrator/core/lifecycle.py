@@ -20,6 +20,7 @@ from schemas.lanes import RelayRefusal
 from schemas.requests import (
     ApprovalDrafted,
     ApprovalExpired,
+    ApprovalNonceGranted,
     ApprovalSigned,
     AttemptFact,
     CancelReported,
@@ -83,6 +84,7 @@ TABLE: dict[Stage | None, _Row] = {
         RetractionReported: Stage.RETRACTED,
     },
     Stage.RECEIVED: {
+        ApprovalNonceGranted: None,
         RequestRejected: Stage.REJECTED,
         ApprovalDrafted: Stage.DRAFTED,
         **_REPORTS,
@@ -102,6 +104,7 @@ TABLE: dict[Stage | None, _Row] = {
     Stage.SUBMITTED: {**_REPORTS, InclusionReported: Stage.INCLUDED, **_WITH_A_LANE},
     Stage.INCLUDED: {**_REPORTS, OrphaningReported: Stage.SUBMITTED, **_WITH_A_LANE},
     Stage.EXPIRED: {
+        ApprovalNonceGranted: None,
         ApprovalDrafted: Stage.DRAFTED,
         **_REPORTS,
         **_ORDERS,
@@ -160,7 +163,19 @@ def _opened(fact: RequestFact, record: Record) -> RequestState:
     )
 
 
-_SINGLE = ("drafted", "signed", "assigned", "submission", "inclusion", "refusal", "ending")
+DEADLY = frozenset({RelayRefusal.EXPIRED, RelayRefusal.NONCE_TAKEN})
+"""Refusals that prove that an approval can never execute: the next one may be drafted."""
+
+_SINGLE = (
+    "granted",
+    "drafted",
+    "signed",
+    "assigned",
+    "submission",
+    "inclusion",
+    "refusal",
+    "ending",
+)
 
 
 def _seen_before(state: RequestState, fact: RequestFact) -> Verdict | None:
@@ -230,6 +245,9 @@ def _overtaken(state: RequestState, fact: RequestFact) -> bool:
         case ApprovalDrafted():
             left = stage in TERMINAL or state.cancelling is not None
             return fact.attempt == state.attempt + 1 and left
+        case ApprovalNonceGranted():
+            waits = stage in (Stage.RECEIVED, Stage.EXPIRED)
+            return fact.attempt == state.attempt or not waits
         case RelayAssigned() | RefusalReported() if _assignment_before(state, fact):
             return True
         case ApprovalSigned() | RelayAssigned():
@@ -246,10 +264,11 @@ def _groundless(state: RequestState, fact: RequestFact) -> bool:
     """True for what cannot follow from this state. A draft opens the next attempt, all else
     belongs to the current one; and an ending rests on what the log reported."""
     match fact:
-        case ApprovalDrafted():
+        case ApprovalDrafted() | ApprovalNonceGranted():
             return fact.attempt != state.attempt + 1
         case ApprovalExpired():
-            return fact.attempt != state.attempt or not _refused(state, RelayRefusal.EXPIRED)
+            proved = fact.reason in DEADLY and _refused(state, fact.reason)
+            return fact.attempt != state.attempt or not proved
         case RequestFailed(reason=FailureReason.CONTRACT_REVERTED):
             return fact.attempt != state.attempt or not _refused(state, RelayRefusal.REVERTED)
         case RequestFailed(reason=FailureReason.CANCELLED):
@@ -326,6 +345,8 @@ def _recorded(state: RequestState, fact: RequestFact, record: Record) -> Request
         case RequestReceived():
             opened = record.at_seconds
             return replace(state, received=fact, opened_seconds=opened, ending=None)
+        case ApprovalNonceGranted():
+            return replace(state, granted=fact)
         case ApprovalDrafted():
             return replace(
                 state,

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator.core.contract import (
-    EVIDENCE_OF,
-    Approval,
-    approval_nonce,
-    calldata,
-    digest,
-)
+from orchestrator.core.contract import EVIDENCE_OF, Approval, Profile
 from orchestrator.core.hashing import checksummed
 from orchestrator.core.lifecycle import (
+    DEADLY,
     WITH_A_LANE,
     RequestState,
     Stage,
     may_be_given_up,
 )
 from orchestrator.core.policy import normalised_amount, normalised_user, screen
-from orchestrator.core.pool import Choose, in_turn
-from orchestrator.core.terms import Terms
+from orchestrator.core.pool import Choose, by_recipient, in_turn
+from orchestrator.core.terms import ChainTerms, Terms
 from schemas.base import Fact, instant
 from schemas.lanes import CancellationRequested, RelayRefusal, RelayRequested
 from schemas.requests import (
@@ -35,6 +30,7 @@ from schemas.requests import (
     RequestRejected,
     RequestRetracted,
 )
+from schemas.sequences import NonceRequested
 from schemas.topics import LANES, REQUESTS, Topic
 
 
@@ -77,6 +73,8 @@ def pending(state: RequestState, terms: Terms, choose: Choose = in_turn) -> Owed
     if state.cancelling is not None and state.stage is not Stage.FAILED:
         return _cancelled(state)
     chain = terms.chains.get(received.chain_id)
+    if chain is not None and received.type not in chain.profile.approved:
+        return None
     match state.stage:
         case Stage.RECEIVED:
             rejection = screen(received, terms)
@@ -88,19 +86,17 @@ def pending(state: RequestState, terms: Terms, choose: Choose = in_turn) -> Owed
                 )
             )
         case Stage.EXPIRED if chain is not None:
-            return _drafted(state, received, chain.contract, _fresh_deadline(state, terms))
+            return _next_draft(state, received, chain, terms)
         case Stage.DRAFTED:
             return _signature(state)
-        case Stage.SIGNED if chain is not None and chain.wallets:
-            return _request(_assignment(state, choose(state, chain.wallets)))
+        case Stage.SIGNED:
+            return _assignment(state, chain, choose)
         case Stage.RELAYING if _gave_back(state):
-            if chain is None or not chain.wallets:
-                return None
-            return _request(_assignment(state, choose(state, chain.wallets)))
+            return _assignment(state, chain, choose)
         case Stage.RELAYING | Stage.SUBMITTED | Stage.INCLUDED if state.refusal is not None:
             return _refused(state)
-        case Stage.RELAYING:
-            return Append(LANES, relay(state))
+        case Stage.RELAYING if chain is not None:
+            return Append(LANES, relay(state, chain.profile))
     return None
 
 
@@ -110,9 +106,10 @@ def _request(fact: Fact) -> Append:
 
 def _judged(state: RequestState, received: RequestReceived, event: EvidenceReported) -> Owed | None:
     """Completed by evidence, whoever sent the transaction; failed when it tells another story."""
+    proving = EVIDENCE_OF[received.type]
     expected = (
         received.chain_id,
-        EVIDENCE_OF[received.type],
+        event.event if event.event in proving else proving[0],
         normalised_user(received.user),
         normalised_amount(received.amount),
     )
@@ -144,18 +141,47 @@ def _first_draft(state: RequestState, received: RequestReceived, terms: Terms) -
     """The first draft, or the same approval once more for a request that began anew (its origin or
     its evidence was retracted): the old one may still execute, so no other may stand beside it. If
     its time is over, the lane proves that, and then a fresh one is drafted."""
-    if state.drafted is not None:
-        return _drafted(state, received, state.drafted.contract, state.drafted.deadline)
-    contract = terms.chains[received.chain_id].contract
-    return _drafted(state, received, contract, _fresh_deadline(state, terms))
+    chain, held = terms.chains[received.chain_id], state.drafted
+    if held is not None:
+        nonce, deadline = held.approval_nonce, held.deadline
+        return _drafted(state, received, chain.profile, held.contract, nonce, deadline)
+    return _next_draft(state, received, chain, terms)
 
 
-def _fresh_deadline(state: RequestState, terms: Terms) -> int:
-    return state.opened_seconds + terms.approval_ttl_seconds
+def _next_draft(
+    state: RequestState, received: RequestReceived, chain: ChainTerms, terms: Terms
+) -> Append:
+    """A fresh approval. Where nonces are the recipient's, in order, the sequence is asked for one
+    first; the grant fixes the deadline too: the sequence must know when the approval is dead."""
+    profile = chain.profile
+    deadline = state.opened_seconds + terms.approval_ttl_seconds
+    nonce = profile.derived_nonce(state.key)
+    if nonce is not None:
+        return _drafted(state, received, profile, chain.contract, nonce, deadline)
+    granted = state.granted
+    if granted is not None and granted.attempt == state.attempt + 1:
+        nonce, deadline = granted.approval_nonce, granted.deadline
+        return _drafted(state, received, profile, chain.contract, nonce, deadline)
+    return Append(
+        LANES,
+        NonceRequested(
+            chain_id=received.chain_id,
+            recipient=checksummed(received.user),
+            request_key=state.key,
+            attempt=state.attempt + 1,
+            contract_id=profile.contract_id(received.request_id),
+            deadline=deadline,
+        ),
+    )
 
 
 def _drafted(
-    state: RequestState, received: RequestReceived, contract: str, deadline: int
+    state: RequestState,
+    received: RequestReceived,
+    profile: Profile,
+    contract: str,
+    nonce: int,
+    deadline: int,
 ) -> Append:
     approval = Approval(
         type=received.type,
@@ -164,7 +190,7 @@ def _drafted(
         request_id=received.request_id,
         account=checksummed(received.user),
         amount=int(normalised_amount(received.amount)),
-        nonce=approval_nonce(state.key),
+        nonce=nonce,
         deadline=deadline,
     )
     return _request(
@@ -174,7 +200,7 @@ def _drafted(
             contract=contract,
             approval_nonce=approval.nonce,
             deadline=deadline,
-            digest=digest(approval),
+            digest=profile.digest(approval),
         )
     )
 
@@ -204,15 +230,24 @@ def _gave_back(state: RequestState) -> bool:
     return state.refusal is not None and state.refusal.reason is RelayRefusal.WALLET_UNFIT
 
 
-def _assignment(state: RequestState, wallet: str) -> RelayAssigned:
-    """The same approval for the first wallet, or for the next after one gave it back."""
+def _assignment(state: RequestState, chain: ChainTerms | None, choose: Choose) -> Append | None:
+    """The same approval for the first wallet, or for the next after one gave it back. Mints that
+    must execute in order go through one wallet, whose nonces keep the order."""
+    if chain is None or not chain.wallets:
+        return None
     number = state.assigned.assignment + 1 if state.assigned else 1
-    return RelayAssigned(
-        request_key=state.key, attempt=state.attempt, assignment=number, wallet=wallet
+    chosen = by_recipient if chain.profile.sequential else choose
+    return _request(
+        RelayAssigned(
+            request_key=state.key,
+            attempt=state.attempt,
+            assignment=number,
+            wallet=chosen(state, chain.wallets),
+        )
     )
 
 
-def relay(state: RequestState) -> RelayRequested:
+def relay(state: RequestState, profile: Profile) -> RelayRequested:
     """The work for the lane. The request must be signed and assigned."""
     assert state.received and state.drafted and state.signed and state.assigned
     return RelayRequested(
@@ -223,7 +258,7 @@ def relay(state: RequestState) -> RelayRequested:
         attempt=state.attempt,
         assignment=state.assigned.assignment,
         contract=state.drafted.contract,
-        data=calldata(approval_of(state), state.signed.signature),
+        data=profile.calldata(approval_of(state), state.signed.signature),
         deadline=state.drafted.deadline,
     )
 
@@ -287,11 +322,12 @@ def _refused(state: RequestState) -> Owed | None:
     refusal = state.refusal
     assert refusal is not None
     match refusal.reason:
-        case RelayRefusal.EXPIRED:
+        case reason if reason in DEADLY:
             return _request(
                 ApprovalExpired(
                     request_key=state.key,
                     attempt=state.attempt,
+                    reason=reason,
                     block_number=refusal.block_number,
                     block_timestamp=refusal.block_timestamp,
                 )
@@ -305,5 +341,4 @@ def _refused(state: RequestState) -> Owed | None:
                     detail=refusal.detail,
                 )
             )
-        case RelayRefusal.ALREADY_PROCESSED | RelayRefusal.WALLET_UNFIT | RelayRefusal.CANCELLED:
-            return None
+    return None

@@ -28,6 +28,14 @@ def in_turn(state: RequestState, wallets: tuple[str, ...]) -> str:
     return wallets[crc32(state.key.encode()) % len(wallets)]
 
 
+def by_recipient(state: RequestState, wallets: tuple[str, ...]) -> str:
+    """One wallet for all mints of a recipient; when it gave this one back, the one behind it."""
+    if state.assigned is not None and state.assigned.wallet in wallets:
+        return in_turn(state, wallets)
+    recipient = state.received.user.lower() if state.received else ""
+    return wallets[crc32(recipient.encode()) % len(wallets)]
+
+
 @dataclass(slots=True)
 class Pool:
     """How much is assigned and not ended per wallet, as far as this reader's requests go."""

@@ -1,4 +1,7 @@
-"""How a fact of another topic enters a request's own order: one fact of `requests`, or none.
+"""How a fact of another topic enters a request's own order: a fact of `requests`, mostly one.
+
+A mint of a contract with sequential nonces names no request but a 32-byte id: it enters the order
+of its chain's sequences first, whose owner knows the request (`schemas.sequences`).
 
 Stateless on purpose: whoever reads the source forwards, whoever owns the request folds. A fact
 forwarded twice is the same fact twice.
@@ -20,79 +23,105 @@ from schemas.lanes import (
     relay_parts,
 )
 from schemas.requests import (
+    ApprovalNonceGranted,
     CancelReported,
     EvidenceReported,
     InclusionReported,
     OrphaningReported,
     RefusalReported,
+    RejectionReason,
     RequestFact,
     RequestReceived,
+    RequestRejected,
     RetractionReported,
     RetryReported,
     SubmissionReported,
 )
+from schemas.sequences import (
+    AttributionRetracted,
+    MintAttributed,
+    MintRetracted,
+    MintSeen,
+    NameRefused,
+    NonceGranted,
+    SequenceFact,
+)
 
 
-def reported(record: Record) -> RequestFact | None:
+def reported(record: Record) -> list[RequestFact | SequenceFact]:
     """What a record of `kuro.events`, `evm.events`, `lanes` or `controls` says about a request."""
     match record.fact:
         case MintOk() as mint:
-            return RequestReceived(
-                request_key=mint_key(mint.request_id),
-                request_id=mint.request_id,
-                type=RequestType.MINT,
-                chain_id=mint.chain_id,
-                user=normalised_user(mint.user),
-                amount=normalised_amount(mint.amount),
-                fiat_ref=mint.fiat_ref,
-                origin=str(record.position),
-            )
+            return [
+                RequestReceived(
+                    request_key=mint_key(mint.request_id),
+                    request_id=mint.request_id,
+                    type=RequestType.MINT,
+                    chain_id=mint.chain_id,
+                    user=normalised_user(mint.user),
+                    amount=normalised_amount(mint.amount),
+                    fiat_ref=mint.fiat_ref,
+                    origin=str(record.position),
+                )
+            ]
         case ContractEvent() as event:
             return _of_event(event, str(record.position))
         case EventRetracted() as event:
-            return RetractionReported(
-                request_key=_key(event.event, event.chain_id, event.request_id),
-                event=event.event,
-                seat=event.seat,
-            )
+            return [_of_retraction(event)]
         case TransactionBroadcast() | TransactionIncluded() | TransactionOrphaned() as step:
-            return _of_lane(step) if step.relay is not None else None
+            return [_of_lane(step)] if step.relay is not None else []
         case RelayRefused() as refused:
             request_key, attempt, assignment = relay_parts(refused.relay)
-            return RefusalReported(
-                request_key=request_key,
-                attempt=attempt,
-                assignment=assignment,
-                reason=refused.reason,
-                detail=refused.detail,
-                block_number=refused.block_number,
-                block_timestamp=refused.block_timestamp,
-            )
+            return [
+                RefusalReported(
+                    request_key=request_key,
+                    attempt=attempt,
+                    assignment=assignment,
+                    reason=refused.reason,
+                    detail=refused.detail,
+                    block_number=refused.block_number,
+                    block_timestamp=refused.block_timestamp,
+                )
+            ]
         case RetryOrdered() | CancelOrdered() as order:
             told = RetryReported if isinstance(order, RetryOrdered) else CancelReported
-            return told(
-                request_key=order.request_key, order=order.order, who=order.who, why=order.why
-            )
-    return None
+            return [
+                told(request_key=order.request_key, order=order.order, who=order.who, why=order.why)
+            ]
+        case SequenceFact() as fact:
+            return _of_sequence(fact)
+    return []
 
 
 def _key(event: EventName, chain_id: int, request_id: str) -> str:
     return mint_key(request_id) if event is EventName.MINTED else redeem_key(chain_id, request_id)
 
 
-def _of_event(event: ContractEvent, origin: str) -> RequestFact:
+def _of_event(event: ContractEvent, origin: str) -> list[RequestFact | SequenceFact]:
+    """A redemption that burns at once is a request and its evidence, in this order."""
+    if event.approval_nonce is not None:
+        return [_mint_seen(event, event.approval_nonce)]
     key = _key(event.event, event.chain_id, event.request_id)
-    if event.event is EventName.REDEEM_REQUESTED:
-        return RequestReceived(
-            request_key=key,
-            request_id=event.request_id,
-            type=RequestType.REDEEM,
-            chain_id=event.chain_id,
-            user=event.account,
-            amount=str(event.amount),
-            origin=origin,
-            origin_event=event.seat,
+    facts: list[RequestFact | SequenceFact] = []
+    if event.event in (EventName.REDEEM_REQUESTED, EventName.REDEEMED_AT_ONCE):
+        facts.append(
+            RequestReceived(
+                request_key=key,
+                request_id=event.request_id,
+                type=RequestType.REDEEM,
+                chain_id=event.chain_id,
+                user=event.account,
+                amount=str(event.amount),
+                origin=origin,
+                origin_event=event.seat,
+            )
         )
+    if event.event is not EventName.REDEEM_REQUESTED:
+        facts.append(_evidence(key, event))
+    return facts
+
+
+def _evidence(key: str, event: ContractEvent) -> EvidenceReported:
     return EvidenceReported(
         request_key=key,
         chain_id=event.chain_id,
@@ -104,6 +133,72 @@ def _of_event(event: ContractEvent, origin: str) -> RequestFact:
         block_hash=event.block_hash,
         log_index=event.log_index,
     )
+
+
+def _mint_seen(event: ContractEvent, nonce: int) -> MintSeen:
+    return MintSeen(
+        chain_id=event.chain_id,
+        recipient=event.account,
+        seat=event.seat,
+        contract_id=event.request_id,
+        nonce=nonce,
+        amount=event.amount,
+        tx_hash=event.tx_hash,
+        block_number=event.block_number,
+        block_hash=event.block_hash,
+        log_index=event.log_index,
+    )
+
+
+def _of_retraction(event: EventRetracted) -> RequestFact | SequenceFact:
+    if event.approval_nonce is not None and event.account is not None:
+        return MintRetracted(
+            chain_id=event.chain_id,
+            recipient=event.account,
+            seat=event.seat,
+            contract_id=event.request_id,
+        )
+    key = _key(event.event, event.chain_id, event.request_id)
+    return RetractionReported(request_key=key, event=event.event, seat=event.seat)
+
+
+def _of_sequence(fact: SequenceFact) -> list[RequestFact | SequenceFact]:
+    match fact:
+        case NonceGranted():
+            return [
+                ApprovalNonceGranted(
+                    request_key=fact.request_key,
+                    attempt=fact.attempt,
+                    approval_nonce=fact.nonce,
+                    deadline=fact.deadline,
+                )
+            ]
+        case MintAttributed():
+            return [
+                EvidenceReported(
+                    request_key=fact.request_key,
+                    chain_id=fact.chain_id,
+                    event=EventName.MINTED,
+                    account=fact.recipient,
+                    amount=fact.amount,
+                    tx_hash=fact.tx_hash,
+                    block_number=fact.block_number,
+                    block_hash=fact.block_hash,
+                    log_index=fact.log_index,
+                )
+            ]
+        case AttributionRetracted():
+            key, seat = fact.request_key, fact.seat
+            return [RetractionReported(request_key=key, event=EventName.MINTED, seat=seat)]
+        case NameRefused():
+            return [
+                RequestRejected(
+                    request_key=fact.request_key,
+                    reason=RejectionReason.ID_TAKEN,
+                    detail=f"on chain its id is {fact.contract_id}, as that of {fact.named}",
+                )
+            ]
+    return []
 
 
 def _of_lane(step: TransactionBroadcast | TransactionIncluded | TransactionOrphaned) -> RequestFact:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from schemas.base import RequestType
 from schemas.requests import (
     ApprovalDrafted,
+    ApprovalNonceGranted,
     ApprovalSigned,
     CancelReported,
     EvidenceReported,
@@ -95,6 +96,7 @@ class RequestState:
     updated_at: str
     opened_seconds: int
     received: RequestReceived | None = None
+    granted: ApprovalNonceGranted | None = None
     drafted: ApprovalDrafted | None = None
     signed: ApprovalSigned | None = None
     assigned: RelayAssigned | None = None

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from orchestrator.core.contract import Profile
+from orchestrator.core.orchestrator_profile import ORCHESTRATOR
+
 
 @dataclass(frozen=True, slots=True)
 class ChainTerms:
@@ -13,6 +16,7 @@ class ChainTerms:
     chain_id: int
     contract: str
     wallets: tuple[str, ...]
+    profile: Profile = ORCHESTRATOR
 
 
 @dataclass(frozen=True, slots=True)

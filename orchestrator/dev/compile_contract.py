@@ -1,6 +1,6 @@
-"""Compile contracts/Stablecoin.sol to the committed artifact, or check that they agree.
+"""Compile the contracts to the committed artifacts, or check that they agree.
 
-`python -m orchestrator.dev.compile_contract` writes `orchestrator/dev/artifacts/Stablecoin.json`;
+`python -m orchestrator.dev.compile_contract` writes `orchestrator/dev/artifacts/<contract>.json`;
 with `--check` it writes nothing and fails when a fresh compile differs. solc-js and OpenZeppelin
 come from contracts/package-lock.json (exact versions, integrity hashes), so the same source gives
 the same bytes on every machine, the metadata hash at the end of the bytecode included.
@@ -23,8 +23,10 @@ from orchestrator.dev.downloads import (
 )
 from orchestrator.dev.processes import StackError
 
-CONTRACT_NAME = "Stablecoin"
-ARTIFACT_PATH = PACKAGE_FOLDER / "artifacts" / f"{CONTRACT_NAME}.json"
+STABLECOIN = "Stablecoin"
+LAUNCHPAD_STABLECOIN = "LaunchpadStableCoin"
+CONTRACT_NAMES = (STABLECOIN, LAUNCHPAD_STABLECOIN)
+ARTIFACT_FOLDER = PACKAGE_FOLDER / "artifacts"
 CONTRACTS_FOLDER = PACKAGE_FOLDER.parents[1] / "contracts"
 
 SETTINGS: dict[str, Any] = {
@@ -34,12 +36,16 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def compile_artifact(progress: Progress) -> dict[str, Any]:
+def artifact_path(name: str) -> Path:
+    return ARTIFACT_FOLDER / f"{name}.json"
+
+
+def compile_artifact(progress: Progress, name: str = STABLECOIN) -> dict[str, Any]:
     """A fresh artifact: contractName, compiler, settings, abi, bytecode, deployedBytecode.
 
     Raises `StackError` with the compiler's messages when it reports an error or a warning.
     """
-    file_name = f"{CONTRACT_NAME}.sol"
+    file_name = f"{name}.sol"
     modules = npm_modules(CONTRACTS_FOLDER, "contract compiler", progress)
     standard_input = {
         "language": "Solidity",
@@ -59,11 +65,11 @@ def compile_artifact(progress: Progress) -> dict[str, Any]:
     output = json.loads(result.stdout)
     if messages := [entry["formattedMessage"] for entry in output.get("errors", [])]:
         raise StackError("\n".join(messages))
-    contract = output["contracts"][file_name][CONTRACT_NAME]
+    contract = output["contracts"][file_name][name]
     solc = json.loads((modules / "solc" / "package.json").read_text())["version"]
     library = modules / "@openzeppelin" / "contracts" / "package.json"
     return {
-        "contractName": CONTRACT_NAME,
+        "contractName": name,
         "compiler": {
             "solc": solc,
             "openzeppelin": json.loads(library.read_text())["version"],
@@ -75,9 +81,9 @@ def compile_artifact(progress: Progress) -> dict[str, Any]:
     }
 
 
-def load_artifact(path: Path = ARTIFACT_PATH) -> dict[str, Any]:
+def load_artifact(name: str = STABLECOIN) -> dict[str, Any]:
     """The committed artifact."""
-    artifact: dict[str, Any] = json.loads(path.read_text())
+    artifact: dict[str, Any] = json.loads(artifact_path(name).read_text())
     return artifact
 
 
@@ -89,21 +95,24 @@ def main(arguments: list[str] | None = None) -> int:
     def progress(text: str) -> None:
         print(text, file=sys.stderr)
 
-    try:
-        text = json.dumps(compile_artifact(progress), indent=2) + "\n"
-    except StackError as error:
-        print(error, file=sys.stderr)
-        return 1
-    if not options.check:
-        ARTIFACT_PATH.parent.mkdir(exist_ok=True)
-        ARTIFACT_PATH.write_text(text)
-        print(f"wrote {ARTIFACT_PATH}")
-        return 0
-    if not ARTIFACT_PATH.exists() or ARTIFACT_PATH.read_text() != text:
-        print(f"{ARTIFACT_PATH} differs from a fresh compile: run without --check", file=sys.stderr)
-        return 1
-    print("the artifact is up to date")
-    return 0
+    differing = 0
+    for name in CONTRACT_NAMES:
+        path = artifact_path(name)
+        try:
+            text = json.dumps(compile_artifact(progress, name), indent=2) + "\n"
+        except StackError as error:
+            print(error, file=sys.stderr)
+            return 1
+        if not options.check:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+            print(f"wrote {path}")
+        elif not path.exists() or path.read_text() != text:
+            print(f"{path} differs from a fresh compile: run without --check", file=sys.stderr)
+            differing += 1
+        else:
+            print(f"{path.name} is up to date")
+    return 1 if differing else 0
 
 
 if __name__ == "__main__":

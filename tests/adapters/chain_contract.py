@@ -9,7 +9,7 @@ from typing import Protocol
 
 import pytest
 
-from orchestrator.core.contract import EVENT_TOPICS, decode_event, is_processed_calldata
+from orchestrator.core.orchestrator_profile import ORCHESTRATOR
 from orchestrator.errors import RpcError, RpcProblem
 from orchestrator.ports import Call, ChainNode, SignedTransaction, UnsignedTransaction, Wallet
 from schemas.evm import EventName
@@ -182,7 +182,9 @@ class ChainNodeContract:
         await world.mine()
 
     async def test_calls_at_a_block(self, world: ChainWorld) -> None:
-        ask = Call(world.wallet.address, world.contract, is_processed_calldata("asked"))
+        ask = Call(
+            world.wallet.address, world.contract, ORCHESTRATOR.is_processed_calldata("asked")
+        )
         assert await world.node.call(ask) == NO
         before = await world.node.head()
         data = await world.approved_mint("asked")
@@ -196,7 +198,7 @@ class ChainNodeContract:
         assert caught.value.detail == 'RequestAlreadyProcessed("asked")'
 
     async def test_a_call_at_an_unknown_block(self, world: ChainWorld) -> None:
-        ask = Call(world.wallet.address, world.contract, is_processed_calldata("x"))
+        ask = Call(world.wallet.address, world.contract, ORCHESTRATOR.is_processed_calldata("x"))
         future = (await world.node.head()).number + 1000
         with pytest.raises(RpcError) as caught:
             await world.node.call(ask, future)
@@ -211,8 +213,8 @@ class ChainNodeContract:
             await world.mine(step % 2)
         await world.mine()
         last = (await world.node.head()).number
-        logs = await world.node.logs(world.contract, list(EVENT_TOPICS), first, last)
-        events = [decode_event(list(log.topics), log.data) for log in logs]
+        logs = await world.node.logs(world.contract, list(ORCHESTRATOR.event_topics), first, last)
+        events = [ORCHESTRATOR.decode_event(log.topics, log.data, "") for log in logs]
         told = [(event.event, event.request_id, event.amount) for event in events if event]
         assert told == [(EventName.MINTED, f"logged-{step}", step + 1) for step in range(4)]
         seats = [(log.block_number, log.log_index) for log in logs]
@@ -222,15 +224,24 @@ class ChainNodeContract:
             assert block is not None
             assert log.block_hash == block.hash
             assert log.address == world.contract
-        redeemed = [topic for topic, name in EVENT_TOPICS.items() if name is EventName.REDEEMED]
+        redeemed = [
+            topic for topic, name in ORCHESTRATOR.event_topics.items() if name is EventName.REDEEMED
+        ]
         assert await world.node.logs(world.contract, redeemed, first, last) == []
-        assert await world.node.logs(world.pauper.address, list(EVENT_TOPICS), first, last) == []
+        assert (
+            await world.node.logs(
+                world.pauper.address, list(ORCHESTRATOR.event_topics), first, last
+            )
+            == []
+        )
 
     async def test_logs_of_blocks_that_are_not_there(self, world: ChainWorld) -> None:
         """Never an empty list: the follower would step over what it has not seen."""
         head = await world.node.head()
         with pytest.raises(RpcError) as caught:
-            await world.node.logs(world.contract, list(EVENT_TOPICS), head.number, head.number + 1)
+            await world.node.logs(
+                world.contract, list(ORCHESTRATOR.event_topics), head.number, head.number + 1
+            )
         assert caught.value.problem is RpcProblem.UNAVAILABLE
 
     async def test_a_reorganisation_takes_receipts_and_logs_back(self, world: ChainWorld) -> None:
@@ -246,7 +257,7 @@ class ChainNodeContract:
         assert replaced.hash != gone.hash
         assert replaced.parent_hash == before.hash
         assert await world.node.receipts([transaction.tx_hash]) == [None]
-        topics = list(EVENT_TOPICS)
+        topics = list(ORCHESTRATOR.event_topics)
         assert await world.node.logs(world.contract, topics, gone.number, gone.number + 1) == []
 
     async def test_fees_and_funds(self, world: ChainWorld) -> None:

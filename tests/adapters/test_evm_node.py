@@ -11,7 +11,8 @@ import pytest
 from orchestrator.adapters.evm_rpc import EvmNode
 from orchestrator.adapters.kms import KmsSigner
 from orchestrator.adapters.wallets import LocalWallet
-from orchestrator.core.contract import Approval, approval_nonce, calldata, digest
+from orchestrator.core.contract import Approval
+from orchestrator.core.orchestrator_profile import ORCHESTRATOR, approval_nonce
 from orchestrator.dev.chains import Chain
 from orchestrator.dev.stack import REGION, EmbeddedStack
 from orchestrator.errors import RpcError, RpcProblem
@@ -51,7 +52,9 @@ class AnvilWorld:
             nonce=approval_nonce(request_id),
             deadline=int(time.time()) + 86_400,
         )
-        return calldata(approval, await self.signer.sign(digest(approval)))
+        return ORCHESTRATOR.calldata(
+            approval, await self.signer.sign(ORCHESTRATOR.digest(approval))
+        )
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from orchestrator.core.contract import approval_nonce
 from orchestrator.core.lifecycle import RequestState, Stage, Verdict, evolve
+from orchestrator.core.orchestrator_profile import approval_nonce
 from orchestrator.core.terms import ChainTerms, Terms
 from schemas.base import Record, RequestType, instant
 from schemas.evm import EventName

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.core.contract import approval_nonce, calldata, digest
 from orchestrator.core.lifecycle import TERMINAL, Stage, Verdict, evolve
+from orchestrator.core.orchestrator_profile import ORCHESTRATOR, approval_nonce
 from orchestrator.core.owing import Append, Sign, approval_of, pending, relay
 from orchestrator.core.terms import ChainTerms, Terms
 from schemas.evm import EventName
@@ -151,7 +151,7 @@ def test_a_draft_fixes_everything_that_is_signed():
     state, _ = evolve(state, record(draft, 5))
     owed = pending(state, TERMS)
     assert owed == Sign(KEY, 1, approval_of(state), draft.digest)
-    assert digest(owed.approval) == draft.digest
+    assert ORCHESTRATOR.digest(owed.approval) == draft.digest
     approval = owed.approval
     assert (approval.account, approval.amount, approval.request_id) == (USER, 1000, "redeem-7")
 
@@ -207,10 +207,10 @@ def test_a_request_that_begins_anew_owes_the_same_approval_as_before(route):
 def test_the_work_for_a_lane_is_the_signed_call():
     state = folded(ROUTES[Stage.RELAYING])
     owed = pending(state, TERMS)
-    assert owed == Append(LANES, relay(state))
+    assert owed == Append(LANES, relay(state, ORCHESTRATOR))
     work = owed.fact
     assert work.id == f"relay:{KEY}:1"
-    assert work.data == calldata(approval_of(state), signed().signature)
+    assert work.data == ORCHESTRATOR.calldata(approval_of(state), signed().signature)
     assert (work.chain_id, work.wallet, work.contract) == (CHAIN, WALLETS[0], CONTRACT)
     assert work.deadline == drafted().deadline
 

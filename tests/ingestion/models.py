@@ -14,7 +14,7 @@ from eth_utils.crypto import keccak
 from orchestrator.config import ChainConfig, Settings
 from orchestrator.core.bloom import bloom_of
 from orchestrator.core.chain import Head
-from orchestrator.core.contract import EVENT_TOPICS
+from orchestrator.core.orchestrator_profile import ORCHESTRATOR
 from orchestrator.errors import Fenced, LogUnavailable, RpcError, RpcProblem
 from orchestrator.ports import Log
 from schemas.base import Fact, Record, encode_value, instant
@@ -24,7 +24,7 @@ from schemas.topics import DEAD_LETTERS, EVM_EVENTS, Topic
 
 CHAIN = 5920
 CONTRACT = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
-TOPICS = list(EVENT_TOPICS)
+TOPICS = list(ORCHESTRATOR.event_topics)
 STRANGER = "0x" + "77" * 20
 SETTINGS = Settings(head_poll_seconds=0.05)
 

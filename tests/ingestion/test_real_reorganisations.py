@@ -13,8 +13,9 @@ from orchestrator.adapters.evm_rpc import EvmNode
 from orchestrator.adapters.kafka_log import KafkaLog, KafkaWriter, partition_of
 from orchestrator.adapters.wallets import LocalWallet
 from orchestrator.config import ChainConfig, Settings
-from orchestrator.core.contract import Approval, approval_nonce, calldata, digest
+from orchestrator.core.contract import Approval
 from orchestrator.core.lifecycle import RequestState, Stage, evolve
+from orchestrator.core.orchestrator_profile import ORCHESTRATOR, approval_nonce
 from orchestrator.core.owing import Append, pending
 from orchestrator.core.reporting import reported
 from orchestrator.core.terms import ChainTerms, Terms
@@ -75,11 +76,11 @@ class Outside:
             int(time.time()) + 86_400,
         )
         key = KeyStore(self.stack.kms._keys_file, "us-east-1").find(self.stack.kms.key_id)
-        raw = bytes.fromhex(digest(approval)[2:])
+        raw = bytes.fromhex(ORCHESTRATOR.digest(approval)[2:])
         der = key.sign_digest(raw, "ECDSA_SHA_256")
         signature = recoverable(der, raw, self.stack.kms.address)
         nonce = await self.node.transaction_count(self.wallet.address)
-        data = calldata(approval, "0x" + signature.hex())
+        data = ORCHESTRATOR.calldata(approval, "0x" + signature.hex())
         fee = 100 * 10**9
         unsigned = UnsignedTransaction(
             CHAIN_ID, nonce, self.chain.contract_address, data, 300_000, fee, 10**9
@@ -138,7 +139,7 @@ class Requests:
         self._terms = Terms({CHAIN_ID: chain}, 86_400)
 
     def read(self, record: Record) -> None:
-        fact = reported(record)
+        [fact] = reported(record) or [None]
         while fact is not None:
             state, _ = evolve(self.states.get(fact.request_key), Record(fact, record.at))
             if state is None:

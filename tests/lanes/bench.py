@@ -14,7 +14,8 @@ from orchestrator.adapters.kafka_log import KafkaLog, KafkaWriter, partition_of
 from orchestrator.adapters.wallets import LocalWallet
 from orchestrator.config import ChainConfig, Settings
 from orchestrator.core.chain import Head
-from orchestrator.core.contract import Approval, approval_nonce, calldata, digest
+from orchestrator.core.contract import Approval
+from orchestrator.core.orchestrator_profile import ORCHESTRATOR, approval_nonce
 from orchestrator.core.signatures import normalise
 from orchestrator.dev.chains import Chain
 from orchestrator.dev.kms_keys import ensure_approver_key
@@ -128,7 +129,7 @@ class Bench:
                 nonce=approval_nonce(name),
                 deadline=int(time.time()) + seconds,
             )
-            hashed = digest(approval)
+            hashed = ORCHESTRATOR.digest(approval)
             der = self.approver.sign_digest(bytes.fromhex(hashed[2:]), "ECDSA_SHA_256")
             signature = normalise(der, hashed, self.approver.address)
             requests.append(
@@ -139,7 +140,7 @@ class Bench:
                     request_id=name,
                     attempt=1,
                     contract=self.config.contract,
-                    data=calldata(approval, signature),
+                    data=ORCHESTRATOR.calldata(approval, signature),
                     deadline=approval.deadline,
                 )
             )
@@ -209,9 +210,7 @@ class Bench:
         await self.minted_once(*names)
 
     async def minted_once(self, *names: str) -> None:
-        from orchestrator.core.contract import EVENT_TOPICS, decode_event
-
         last = (await self.node.head()).number
-        logs = await self.node.logs(self.config.contract, list(EVENT_TOPICS), 0, last)
-        told = [decode_event(list(log.topics), log.data).request_id for log in logs]
+        logs = await self.node.logs(self.config.contract, list(ORCHESTRATOR.event_topics), 0, last)
+        told = [ORCHESTRATOR.decode_event(log.topics, log.data, "").request_id for log in logs]
         assert {name: told.count(name) for name in names} == dict.fromkeys(names, 1)

@@ -20,6 +20,7 @@ from schemas.evm import EventName
 from schemas.lanes import RelayRefusal
 from schemas.requests import (
     ApprovalExpired,
+    ApprovalNonceGranted,
     CancelReported,
     RequestRetracted,
     RetractionReported,
@@ -69,7 +70,11 @@ def test_any_state_survives_json_and_makes_a_row(facts: list[Fact]) -> None:
 def test_every_field_of_the_state_is_encoded() -> None:
     state, written = None, set()
     orders = FACTS[-2:]
-    life = [*whole_life(KEY)[:-2], *orders, refused(KEY), *whole_life(KEY)[-2:]]
+    granted = ApprovalNonceGranted(
+        request_key=KEY, attempt=1, approval_nonce=2**200, deadline=START + 86_400
+    )
+    first, *life = whole_life(KEY)
+    life = [first, granted, *life[:-2], *orders, refused(KEY), *life[-2:]]
     for number, fact in enumerate(life):
         state, _ = evolve(state, Record(fact, instant(START + number)))
         assert state is not None

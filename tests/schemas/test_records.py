@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from schemas import controls, evm, kuro, lanes, requests
+from schemas import controls, evm, kuro, lanes, requests, sequences
 from schemas.base import (
     INT64_MAX,
     UINT256_MAX,
@@ -56,7 +56,13 @@ FIELDS = {
         ["all", "chain:5920", "wallet:5920:0x" + "aB" * 20, "request:redeem:5920:r-7"]
     ),
 }
-AMOUNTS = {"amount", "approval_nonce", "max_fee_per_gas_wei", "max_priority_fee_per_gas_wei"}
+AMOUNTS = {
+    "amount",
+    "approval_nonce",
+    "count",
+    "max_fee_per_gas_wei",
+    "max_priority_fee_per_gas_wei",
+}
 TEXTS = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=30)
 
 
@@ -83,6 +89,10 @@ def values(name, field, model):
         name == "block_number" and not field.is_required()
     ):
         return st.none() | st.integers(0, INT64_MAX)
+    if name == "approval_nonce":
+        return st.none() | st.integers(0, UINT256_MAX)
+    if name == "account":
+        return st.none() | by_pattern[r"^0x[0-9a-fA-F]{40}$"]
     if name in ("replaces", "fork_hash"):
         return st.none() | by_pattern[r"^0x[0-9a-f]{64}$"]
     if annotation is str:
@@ -263,7 +273,8 @@ def test_each_topic_has_its_kinds_and_partitions():
         controls: CONTROLS,
     }
     for module, topic in places.items():
-        assert {model.__module__ for model in topic.kinds.values()} == {module.__name__}
+        modules = {module.__name__} | ({sequences.__name__} if topic is LANES else set())
+        assert {model.__module__ for model in topic.kinds.values()} == modules
     assert list(DEAD_LETTERS.kinds) == ["DeadLetter", "DeadLetterReplayed"]
 
 

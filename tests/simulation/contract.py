@@ -6,14 +6,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import coincurve
 from eth_abi.abi import decode, encode
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
-from orchestrator.core.contract import Approval, digest
+from orchestrator.core.contract import Approval, Profile
+from orchestrator.core.orchestrator_profile import ORCHESTRATOR
 from schemas.base import RequestType
 
 _ARGUMENTS = ["string", "address", "uint256", "uint256", "uint256", "bytes"]
@@ -91,7 +92,9 @@ def signer_of(message: str, signature: bytes) -> str:
     return str(to_checksum_address(keccak(key.format(compressed=False)[1:])[-20:]))
 
 
-_digest = lru_cache(maxsize=20_000)(digest)
+@lru_cache(maxsize=20_000)
+def digest_of(profile: Profile, approval: Approval) -> str:
+    return profile.digest(approval)
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ class Stablecoin:
     chain_id: int
     address: str
     approver: str
+    profile: ClassVar[Profile] = ORCHESTRATOR
 
     def execute(self, state: State, sender: str, data: str, timestamp: int) -> list[Happened]:
         """Change `state`, or raise Reverted and change nothing."""
@@ -154,7 +158,10 @@ class Stablecoin:
         approval = Approval(
             kind, self.chain_id, self.address, request_id, account, amount, nonce, deadline
         )
-        if len(signature) != 65 or signer_of(_digest(approval), signature) != self.approver:
+        if (
+            len(signature) != 65
+            or signer_of(digest_of(self.profile, approval), signature) != self.approver
+        ):
             raise Reverted("InvalidSigner")
         state.processed[request_id] = kind
         state.used.add(nonce)

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from orchestrator.core.contract import decode_event
 from orchestrator.core.lanes import LaneState
 from orchestrator.core.lanes import evolve as evolve_lane
 from orchestrator.core.lifecycle import (
@@ -210,7 +209,7 @@ class Oracle:
     def on_block(self, chain: Chain, block: Block) -> None:
         """Everything minted rests on a fact with the same recipient and amount."""
         for log in block.logs:
-            event = decode_event(list(log.topics), log.data)
+            event = chain.contract.profile.decode_event(log.topics, log.data, "")
             if event is None or event.event is not EventName.MINTED:
                 continue
             facts = self.allowed.get(event.request_id, [])
@@ -264,7 +263,7 @@ class Oracle:
         minted: dict[str, int] = defaultdict(int)
         for block in chain.blocks:
             for log in block.logs:
-                event = decode_event(list(log.topics), log.data)
+                event = chain.contract.profile.decode_event(log.topics, log.data, "")
                 if event is not None and event.event is EventName.MINTED:
                     minted[event.request_id] += 1
         twice = [name for name, count in minted.items() if count > 1]

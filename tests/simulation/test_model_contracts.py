@@ -9,7 +9,8 @@ from random import Random
 import pytest
 
 from orchestrator.adapters.wallets import LocalWallet
-from orchestrator.core.contract import Approval, approval_nonce, calldata, digest
+from orchestrator.core.contract import Approval
+from orchestrator.core.orchestrator_profile import ORCHESTRATOR, approval_nonce
 from schemas.base import RequestType
 from tests.adapters.chain_contract import ChainNodeContract
 from tests.adapters.signer_contract import SignerContract
@@ -51,7 +52,9 @@ class SimulatedWorld:
             nonce=approval_nonce(request_id),
             deadline=int(time.time()) + 86_400,
         )
-        return calldata(approval, await self.signer.sign(digest(approval)))
+        return ORCHESTRATOR.calldata(
+            approval, await self.signer.sign(ORCHESTRATOR.digest(approval))
+        )
 
 
 def kms() -> SimulatedKms:

@@ -9,7 +9,8 @@ from typing import Any
 from eth_keys.main import KeyAPI
 
 from orchestrator.adapters.wallets import LocalWallet
-from orchestrator.core.contract import Approval, approval_nonce, calldata, digest
+from orchestrator.core.contract import Approval
+from orchestrator.core.orchestrator_profile import ORCHESTRATOR, approval_nonce
 from orchestrator.dev.chains import Chain
 from orchestrator.dev.http_client import rpc
 from orchestrator.dev.kms_keys import ensure_approver_key
@@ -49,7 +50,7 @@ class Approver:
             nonce=approval_nonce(name),
             deadline=deadline,
         )
-        v, r, s = self._key.sign_msg_hash(bytes.fromhex(digest(approval)[2:])).vrs
+        v, r, s = self._key.sign_msg_hash(bytes.fromhex(ORCHESTRATOR.digest(approval)[2:])).vrs
         signature = r.to_bytes(32, "big") + s.to_bytes(32, "big") + bytes([27 + v])
         return RelayRequested(
             chain_id=chain.chain_id,
@@ -58,7 +59,7 @@ class Approver:
             request_id=name,
             attempt=1,
             contract=chain.contract_address,
-            data=calldata(approval, "0x" + signature.hex()),
+            data=ORCHESTRATOR.calldata(approval, "0x" + signature.hex()),
             deadline=deadline,
         )
 
