@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from orchestrator.core.chain import ChainView, Head
-from orchestrator.core.contract import Profile
+from orchestrator.core.contract import Profile, Turn
 from orchestrator.core.lanes import Failure, LaneState
 from orchestrator.errors import RpcError, RpcProblem
 from orchestrator.ports import Call, ChainNode
@@ -87,8 +87,9 @@ class Judging:
         """A refusal with the reason; or, when only gas was missing, the work anew: its nonce is
         spent at final depth on a failure and the contract says that it is unprocessed."""
         item, final = failure.request, failure.final
-        if self._profile.sequential and not failure.starved:
-            return await self._failed_in_order(item, failure, view)
+        turn = self._profile.turn(item.data)
+        if turn is not None and not failure.starved:
+            return await self._in_order(item, turn, view) or _resumed(item, failure, view)
         detail = await self._revert_reason(item, final.block_number)
         if detail is None:
             tries = state.resumed.get(item.relay, 0)
@@ -97,21 +98,6 @@ class Judging:
             detail = "mined as a failure; the same call succeeds on the block before it"
             detail += f"; it ran out of gas {tries + 1} times" if failure.starved else ""
         return await self._refusal(item, view, detail)
-
-    async def _failed_in_order(
-        self, item: RelayRequested, failure: Failure, view: ChainView
-    ) -> LaneFact | None:
-        """What failed because its predecessor did not execute before it waits for its turn again,
-        however often: it is sent only behind a call that the chain takes."""
-        turn = self._profile.turn(item.data)
-        following = await self._following(item, view.head)
-        detail = await self._revert_reason(item, view.head.number + 1)
-        waits = turn is not None and following < turn.nonce
-        if (waits or detail is None) and view.head.timestamp < item.deadline:
-            if await self.is_processed(item):
-                return await self._refusal(item, view, "processed")
-            return _resumed(item, failure, view)
-        return await self._refusal(item, view, detail or "the deadline has passed")
 
     async def _revert_reason(self, item: RelayRequested, block_number: int) -> str | None:
         """Simulated on the state before the block that holds the failure; None for a success."""
@@ -128,6 +114,9 @@ class Judging:
     async def _refusal(
         self, item: RelayRequested, view: ChainView, detail: str
     ) -> RelayRefused | None:
+        turn = self._profile.turn(item.data)
+        if turn is not None:
+            return await self._in_order(item, turn, view)
         if await self.is_processed(item):
             reason = RelayRefusal.ALREADY_PROCESSED
         elif view.final.timestamp > item.deadline:
@@ -137,32 +126,45 @@ class Judging:
         elif view.head.timestamp >= item.deadline:
             return None
         else:
-            return await self._reverted(item, view, detail)
+            reason = RelayRefusal.REVERTED
         return refused(item, reason, detail, view)
 
-    async def _reverted(
-        self, item: RelayRequested, view: ChainView, detail: str
+    async def _in_order(
+        self, item: RelayRequested, turn: Turn, view: ChainView
     ) -> RelayRefused | None:
-        """A revert says nothing of a call whose turn has not come. Where its turn is over, another
-        mint had its nonce: a final block has to say so, and that the request is unprocessed."""
-        turn = self._profile.turn(item.data)
-        following = await self._following(item, view.head) if turn else 0
-        if turn is None or following == turn.nonce:
-            return refused(item, RelayRefusal.REVERTED, detail, view)
-        if following < turn.nonce or await self._following(item, view.final) <= turn.nonce:
+        """Where calls need an order, only a final block is asked: a newer one may show the turn of
+        another branch. None while the turn has not come there, or the call would pass there."""
+        final = view.final
+        following = await self._following(item, turn, final)
+        if await self.is_processed(item, final.number):
+            reason, detail = RelayRefusal.ALREADY_PROCESSED, "processed in a final block"
+        elif following > turn.nonce:
+            reason = RelayRefusal.NONCE_TAKEN
+            detail = f"nonce {turn.nonce} of {turn.account} was used by another mint"
+        elif final.timestamp > item.deadline:
+            reason, detail = RelayRefusal.EXPIRED, "the deadline has passed"
+        elif view.head.timestamp >= item.deadline or following < turn.nonce:
             return None
-        if await self.is_processed(item, view.final.number):
-            return None
-        detail = f"nonce {turn.nonce} of {turn.account} was used by another mint"
-        return refused(item, RelayRefusal.NONCE_TAKEN, detail, view)
+        else:
+            told = await self._revert_reason(item, final.number + 1)
+            if told is None:
+                return None
+            reason, detail = RelayRefusal.REVERTED, told
+        return refused(item, reason, detail, view)
 
-    async def _following(self, item: RelayRequested, block: Head) -> int:
+    async def _following(self, item: RelayRequested, turn: Turn, block: Head) -> int:
         """The account's next approval nonce at this block."""
-        turn = self._profile.turn(item.data)
-        assert turn is not None
         data = self._profile.nonces_calldata(turn.account)
         answer = await self._node.call(Call(self._wallet, item.contract, data), block.number)
         return int(answer, 16)
+
+    async def done_before(self, item: RelayRequested, view: ChainView) -> RelayRefused | None:
+        """The refusal of work that had a nonce before and that the contract holds for processed."""
+        turn = self._profile.turn(item.data)
+        if turn is not None:
+            return await self._in_order(item, turn, view)
+        detail = "an earlier transaction of it was mined after all"
+        return refused(item, RelayRefusal.ALREADY_PROCESSED, detail, view)
 
     async def is_processed(self, item: RelayRequested, block: int | None = None) -> bool:
         answer = await self._node.call(

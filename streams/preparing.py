@@ -14,8 +14,8 @@ from orchestrator.core.lanes import LaneState
 from orchestrator.core.turns import Work
 from orchestrator.errors import RpcError, RpcProblem
 from orchestrator.ports import Call, ChainNode, UnsignedTransaction, Wallet
-from schemas.lanes import LaneFact, RelayRefusal, RelayRequested, TransactionPrepared
-from streams.judging import Judging, refused
+from schemas.lanes import LaneFact, RelayRequested, TransactionPrepared
+from streams.judging import Judging
 
 SIGNED_BETWEEN_BREATHS = 16
 """Signing holds the event loop; after so many others get their turn."""
@@ -87,8 +87,8 @@ class Preparing:
                     self._waits(item, limit)
                 continue
             if item.relay in state.displaced and await self._judging.is_processed(item):
-                detail = "an earlier transaction of it was mined after all"
-                facts.append(refused(item, RelayRefusal.ALREADY_PROCESSED, detail, view))
+                refusal = await self._judging.done_before(item, view)
+                facts += [refusal] if refusal else []
                 continue
             facts.append(self._signed(item, nonce, limit, fees, view))
             given[item.relay] = limit

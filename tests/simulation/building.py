@@ -9,16 +9,18 @@ from eth_utils.crypto import keccak
 
 from orchestrator.adapters.wallets import LocalWallet
 from orchestrator.config import ChainConfig, Settings
+from orchestrator.core.orchestrator_profile import ORCHESTRATOR
 from orchestrator.core.terms import ChainTerms, Terms
 from tests.simulation.aiming import Aim
 from tests.simulation.broker import Broker
-from tests.simulation.chain import Chain
+from tests.simulation.chain import Chain, Contract
 from tests.simulation.contract import Stablecoin
 from tests.simulation.groups import Group
+from tests.simulation.launchpad import FOREIGN_SIGNER, LAUNCHPAD, LaunchpadStableCoin
 from tests.simulation.loop import SimulatedLoop
 from tests.simulation.node import Manners
 from tests.simulation.oracle import Oracle
-from tests.simulation.outside import APPROVER, Kuro, SimulatedKms
+from tests.simulation.outside import APPROVER, HOLDERS, Kuro, SimulatedKms
 from tests.simulation.overseer import Overseer
 from tests.simulation.scenario import ALL_ROLES, Scenario
 from tests.simulation.story import Story
@@ -62,6 +64,7 @@ def build(scenario: Scenario, rng: Random, agents: Agents, aim: Aim | None = Non
     chain_ids = range(FIRST_CHAIN, FIRST_CHAIN + scenario.chains)
     wallets = {c: [wallet(c, n) for n in range(scenario.wallets)] for c in chain_ids}
     chains, manners, configs = {}, {}, {}
+    padded = chain_ids[-1] if scenario.launchpad else None
     for chain_id in chain_ids:
         addresses = tuple(item.address for item in wallets[chain_id])
         configs[chain_id] = ChainConfig(
@@ -71,9 +74,14 @@ def build(scenario: Scenario, rng: Random, agents: Agents, aim: Aim | None = Non
             wallets=addresses,
             confirmations=scenario.confirmations,
             start_block=0,
+            profile=LAUNCHPAD if chain_id == padded else ORCHESTRATOR,
         )
-        stablecoin = Stablecoin(chain_id, CONTRACT, APPROVER)
-        chain = Chain(stablecoin, rng, lambda: loop.unix_seconds, scenario.confirmations)
+        contract: Contract = Stablecoin(chain_id, CONTRACT, APPROVER)
+        if chain_id == padded:
+            signers = frozenset({APPROVER, FOREIGN_SIGNER})
+            relayers = frozenset({*addresses, HOLDERS[2]})
+            contract = LaunchpadStableCoin(chain_id, CONTRACT, signers, relayers)
+        chain = Chain(contract, rng, lambda: loop.unix_seconds, scenario.confirmations)
         chain.funds = dict.fromkeys(addresses, 10**24)
         chains[chain_id] = chain
         manners[chain_id] = Manners(lags=scenario.node_lags, contradict=scenario.nodes_contradict)
@@ -85,7 +93,8 @@ def build(scenario: Scenario, rng: Random, agents: Agents, aim: Aim | None = Non
     kms.throttled = scenario.kms_throttled
     kms.on_start = oracle.overseer.asks_kms
     terms = Terms(
-        {c: ChainTerms(c, CONTRACT, configs[c].wallets) for c in chain_ids}, scenario.ttl_seconds
+        {c: ChainTerms(c, CONTRACT, conf.wallets, conf.profile) for c, conf in configs.items()},
+        scenario.ttl_seconds,
     )
     return World(
         loop=loop,

@@ -24,7 +24,9 @@ from tests.simulation.contract import (
     State,
     signer_of,
 )
+from tests.simulation.launchpad import LaunchpadStableCoin
 
+Contract = Stablecoin | LaunchpadStableCoin
 GWEI = 10**9
 BLOCK_CAPACITY = 400
 
@@ -95,7 +97,7 @@ class Chain:
     """One chain with our contract, and its pool. Blocks come when `mine` is called."""
 
     def __init__(
-        self, contract: Stablecoin, rng: Random, now: Callable[[], float], deepest: int
+        self, contract: Contract, rng: Random, now: Callable[[], float], deepest: int
     ) -> None:
         self.contract = contract
         self.chain_id = contract.chain_id

@@ -20,15 +20,16 @@ from schemas.base import RequestType
 _ARGUMENTS = ["string", "address", "uint256", "uint256", "uint256", "bytes"]
 
 
-def _selector(signature: str) -> str:
+def selector(signature: str) -> str:
     return "0x" + keccak(text=signature)[:4].hex()
 
 
-MINT = _selector(f"mintWithApproval({','.join(_ARGUMENTS)})")
-FINALIZE = _selector(f"finalizeRedeem({','.join(_ARGUMENTS)})")
-REQUEST_REDEEM = _selector("requestRedeem(uint256)")
-IS_PROCESSED = _selector("isProcessed(string)")
-GAS_OF = {MINT: 95_000, FINALIZE: 80_000, REQUEST_REDEEM: 90_000}
+MINT = selector(f"mintWithApproval({','.join(_ARGUMENTS)})")
+FINALIZE = selector(f"finalizeRedeem({','.join(_ARGUMENTS)})")
+REQUEST_REDEEM = selector("requestRedeem(uint256)")
+IS_PROCESSED = selector("isProcessed(string)")
+MINT_IN_ORDER = selector("mintWithApproval(address,uint256,uint256,uint64,uint256,bytes32,bytes)")
+GAS_OF = {MINT: 95_000, FINALIZE: 80_000, REQUEST_REDEEM: 90_000, MINT_IN_ORDER: 95_000}
 INTRINSIC_GAS = 21_000
 _TOPIC = {
     name: "0x" + keccak(text=f"{name}(string,address,uint256)").hex()
@@ -44,7 +45,8 @@ class Reverted(Exception):
 
 @dataclass
 class State:
-    """The contract's storage and the accounts' nonces, after one block."""
+    """The contract's storage and the accounts' nonces, after one block. `approvals` are the nonces
+    of recipients, where a contract has them."""
 
     processed: dict[str, RequestType] = field(default_factory=dict)
     used: set[int] = field(default_factory=set)
@@ -53,6 +55,7 @@ class State:
     redemptions: int = 0
     supply: int = 0
     nonces: dict[str, int] = field(default_factory=dict)
+    approvals: dict[str, int] = field(default_factory=dict)
 
     def copy(self) -> State:
         return State(
@@ -63,6 +66,7 @@ class State:
             self.redemptions,
             self.supply,
             dict(self.nonces),
+            dict(self.approvals),
         )
 
 
@@ -115,6 +119,9 @@ class Stablecoin:
         if act is None:
             raise Reverted("execution reverted")
         return act()
+
+    def is_view(self, data: str) -> bool:
+        return data.startswith(IS_PROCESSED)
 
     def view(self, state: State, data: str) -> str:
         (request_id,) = decode(["string"], bytes.fromhex(data[10:]))

@@ -9,16 +9,12 @@ from random import Random
 from orchestrator.errors import RpcError
 from schemas.topics import REQUESTS
 from tests.simulation.chain import GWEI, Chain, Transaction
-from tests.simulation.contract import FINALIZE, MINT, redeem_data
-from tests.simulation.outside import mint_message
+from tests.simulation.contract import FINALIZE, MINT, MINT_IN_ORDER, redeem_data
+from tests.simulation.launchpad import LaunchpadStableCoin, foreign_mint
+from tests.simulation.outside import HOLDERS, mint_message
 from tests.simulation.scenario import Scenario
 from tests.simulation.worker import World
 
-HOLDERS = (
-    "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
-    "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359",
-    "0xdbF03B407c01E7cD3CBea99509d93f8DDDC8C6FB",
-)
 BAD = (("0x1234", "1"), (HOLDERS[0], "0"), (HOLDERS[0], "-1"), ("0x" + "0" * 40, "5"))
 GARBAGE = (b"not json", b'{"requestId": 7}', b'["a list"]', b'{"type": "mintOk", "data": 3}')
 
@@ -49,6 +45,9 @@ class Load:
         for _ in range(scenario.outsiders):
             moment = rng.random() * scenario.faults_seconds
             loop.in_world(moment, self._outsider, rng.choice(self._chain_ids))
+        for number in range(scenario.foreign_mints if scenario.launchpad else 0):
+            moment = rng.random() * scenario.faults_seconds
+            loop.in_world(moment, self._foreign_mint, number)
         for chain_id in self._chain_ids:
             loop.in_world(rng.random(), self._block, self._world.chains[chain_id])
 
@@ -123,6 +122,31 @@ class Load:
         self._world.story.count("outsiders")
         chain.submit(other)
 
+    def _foreign_mint(self, number: int) -> None:
+        """Another signer of the launchpad approves a mint, now and then of a request of ours; it
+        takes the nonce that the recipient has next."""
+        chain, rng = self._world.chains[self._chain_ids[-1]], self._rng
+        assert isinstance(chain.contract, LaunchpadStableCoin)
+        request_id, to, amount = f"foreign-{number}", rng.choice(HOLDERS), rng.randint(1, 1000)
+        ours = [
+            mint
+            for mints in self._world.oracle.allowed.values()
+            for mint in mints[:1]
+            if mint.chain_id == chain.chain_id and mint.request_id not in self.rejected
+        ]
+        if ours and rng.random() < 0.3:
+            mint = rng.choice(ours)
+            request_id, to, amount = mint.request_id, mint.user, int(mint.amount)
+        nonce = chain.view.tip.state.approvals.get(to, 0)
+        expiry = int(self._world.loop.unix_seconds) + 600
+        data = foreign_mint(chain.contract, request_id, to, amount, nonce, expiry)
+        self._world.story.tell("another signer mints", request=request_id, to=to, nonce=nonce)
+        self._world.story.count("foreign mints")
+        self._send(chain, HOLDERS[2], chain.contract.address, data)
+        mine = chain.pool.pop(HOLDERS[2], None)
+        if mine is not None:
+            chain.pool = {HOLDERS[2]: mine, **chain.pool}
+
     def _block(self, chain: Chain) -> None:
         scenario, rng = self._scenario, self._rng
         bad = self._world.chain_wire.weather.bad
@@ -144,7 +168,7 @@ class Load:
         """Someone copies a call from the pool and sends it as their own."""
         for wallet in self._world.wallets[chain.chain_id]:
             for transaction in list(chain.pool.get(wallet.address, {}).values()):
-                copied = transaction.data[:10] in (MINT, FINALIZE)
+                copied = transaction.data[:10] in (MINT, FINALIZE, MINT_IN_ORDER)
                 if copied and self._rng.random() < self._scenario.front_runs:
                     self._world.story.tell("a call is front-run", nonce=transaction.nonce)
                     self._world.story.count("front-runs")

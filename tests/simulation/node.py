@@ -12,7 +12,7 @@ from orchestrator.errors import RpcError, RpcProblem
 from orchestrator.ports import Call, Log
 from tests.simulation.aiming import Errand
 from tests.simulation.chain import GWEI, Chain, View, read_transaction
-from tests.simulation.contract import GAS_OF, IS_PROCESSED, Reverted
+from tests.simulation.contract import GAS_OF, Reverted
 from tests.simulation.wire import Wire
 
 T = TypeVar("T")
@@ -198,7 +198,7 @@ class SimulatedNode:
             at = view.tip if block is None else view.block(block)
             if at is None:
                 raise RpcError(RpcProblem.UNAVAILABLE, f"no block {block} yet")
-            if call.data.startswith(IS_PROCESSED):
+            if self._chain.contract.is_view(call.data):
                 return self._chain.contract.view(at.state, call.data)
             try:
                 self._chain.contract.execute(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from orchestrator.core.lanes import LaneState
 from orchestrator.core.lanes import evolve as evolve_lane
@@ -33,16 +34,18 @@ from schemas.requests import (
     RequestFact,
     RequestFailed,
 )
+from schemas.sequences import SequenceFact
 from schemas.topics import LANES, TOPICS
 from tests.simulation.broker import Entry
 from tests.simulation.chain import Block, Chain
 from tests.simulation.overseer import Overseer
+from tests.simulation.sequence_oracle import SequenceOracle
 from tests.simulation.story import Story
 
 
-def contract_id(relay: str) -> str:
+def contract_id(chain: Chain, relay: str) -> str:
     """What the contract calls the request behind a piece of work."""
-    return relay_parts(relay)[0].rpartition(":")[2]
+    return chain.contract.profile.contract_id(relay_parts(relay)[0].rpartition(":")[2])
 
 
 ENDED = frozenset({Stage.COMPLETED, Stage.REJECTED, Stage.FAILED})
@@ -63,6 +66,10 @@ class Oracle:
         """Base64 of bytes, and ids, that may stand among the dead letters."""
         self.deep: set[int] = set()
         """Chains that were reorganised deeper than the depth: nothing was final there."""
+        self.sequences = {
+            number: SequenceOracle(chain, self._violated, partial(self.deep.__contains__, number))
+            for number, chain in chains.items()
+        }
         self.records = 0
         self.attempts = 0
         self._digests: set[str] = set()
@@ -88,6 +95,8 @@ class Oracle:
                 self._request(record, fact)
             case LaneFact():
                 self._lane(fact)
+            case SequenceFact():
+                self.sequences[fact.chain_id].witness(fact)
             case MintOk():
                 self.allowed[fact.request_id].append(fact)
             case OrderFact():
@@ -132,10 +141,12 @@ class Oracle:
         assert old is not None and received is not None
         if old.digest == fact.digest:
             return
-        final = self._chains[received.chain_id].final
-        if final.head.timestamp <= old.deadline:
+        chain = self._chains[received.chain_id]
+        final, in_order = chain.final, chain.contract.profile.sequential
+        used = in_order and final.state.approvals.get(received.user, 0) > old.approval_nonce
+        if final.head.timestamp <= old.deadline and not used:
             self._violated("two live approvals", id=fact.id, deadline=old.deadline)
-        if received.request_id in final.state.processed:
+        if chain.contract.profile.contract_id(received.request_id) in final.state.processed:
             self._violated("a new approval for what is done", id=fact.id)
 
     def _lane(self, fact: LaneFact) -> None:
@@ -178,7 +189,7 @@ class Oracle:
         block = chain.holds(tx_hash)
         if block is None:
             return False
-        done = contract_id(relay) in chain.final.state.processed
+        done = contract_id(chain, relay) in chain.final.state.processed
         failed = not block.receipts[tx_hash].succeeded
         return done or not failed or block.head.number > chain.final.head.number
 
@@ -212,7 +223,11 @@ class Oracle:
             event = chain.contract.profile.decode_event(log.topics, log.data, "")
             if event is None or event.event is not EventName.MINTED:
                 continue
-            facts = self.allowed.get(event.request_id, [])
+            if event.request_id in self._foreign(chain):
+                continue
+            name_of = chain.contract.profile.contract_id
+            names = [name for name in self.allowed if name_of(name) == event.request_id]
+            facts = [fact for name in names for fact in self.allowed[name]]
             told = {(fact.chain_id, fact.user.lower(), fact.amount) for fact in facts}
             if (chain.chain_id, event.account.lower(), str(event.amount)) not in told:
                 self._violated("minted without its fact", request=event.request_id)
@@ -224,6 +239,7 @@ class Oracle:
         keys = list(minted)
         for chain in self._chains.values():
             keys += [f"redeem:{chain.chain_id}:{name}" for name in chain.final.state.locked]
+            keys += self._burnt(chain)
         found = [(key, self.requests.get(key)) for key in keys]
         waiting = [
             f"{key} {state.stage if state else 'unknown'}"
@@ -256,20 +272,25 @@ class Oracle:
     def _is_planted(self, letter: DeadLetter) -> bool:
         if letter.reason is DeadLetterReason.OUT_OF_ORDER and "Reported" in letter.detail:
             return letter.detail.startswith(("RetryReported ", "CancelReported "))
+        if letter.reason is DeadLetterReason.UNBACKED:
+            return any(
+                name in letter.detail for c in self._chains.values() for name in self._foreign(c)
+            )
         conflict = letter.reason is DeadLetterReason.CONFLICT
         return conflict and any(f" {name}:received:" in letter.detail for name in self.planted)
 
     def _supply(self, chain: Chain) -> None:
         minted: dict[str, int] = defaultdict(int)
+        told, others = 0, self._foreign(chain) - self._own_ids(chain)
         for block in chain.blocks:
             for log in block.logs:
                 event = chain.contract.profile.decode_event(log.topics, log.data, "")
                 if event is not None and event.event is EventName.MINTED:
                     minted[event.request_id] += 1
+                    told += event.amount if event.request_id in others else 0
         twice = [name for name, count in minted.items() if count > 1]
         if twice:
             self._violated("minted twice", requests=twice)
-        told = 0
         for state in self.requests.values():
             received = state.received
             if received is None or received.chain_id != chain.chain_id:
@@ -281,6 +302,30 @@ class Oracle:
             self._violated(
                 "supply and facts differ", facts=told, chain=chain.blocks[-1].state.supply
             )
+
+    def _foreign(self, chain: Chain) -> set[str]:
+        """Ids that another signer approved; nobody else's mints may be without a fact."""
+        return getattr(chain.contract, "foreign", set())
+
+    def _own_ids(self, chain: Chain) -> set[str]:
+        """The ids on chain of the requests that may be minted there."""
+        name_of = chain.contract.profile.contract_id
+        held = [s.received for s in self.requests.values() if s.received is not None]
+        return {name_of(item.request_id) for item in held if item.chain_id == chain.chain_id}
+
+    def _burnt(self, chain: Chain) -> list[str]:
+        """Redemptions that burnt at once, at final depth."""
+        keys = []
+        for block in chain.blocks[: chain.final.head.number + 1] if self._in_order(chain) else ():
+            for log in block.logs:
+                place = f"{log.tx_hash}:{log.log_index}"
+                event = chain.contract.profile.decode_event(log.topics, log.data, place)
+                if event is not None and event.event is EventName.REDEEMED_AT_ONCE:
+                    keys.append(f"redeem:{chain.chain_id}:{place}")
+        return keys
+
+    def _in_order(self, chain: Chain) -> bool:
+        return chain.contract.profile.sequential
 
     def compare(self, who: str, states: Iterable[RequestState]) -> None:
         """A running book holds what a replay from zero gives."""

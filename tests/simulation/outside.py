@@ -22,6 +22,13 @@ _KEY = coincurve.PrivateKey(keccak(text="the key of the simulation"))
 APPROVER = str(to_checksum_address(keccak(_KEY.public_key.format(compressed=False)[1:])[-20:]))
 
 
+HOLDERS = (
+    "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
+    "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359",
+    "0xdbF03B407c01E7cD3CBea99509d93f8DDDC8C6FB",
+)
+
+
 class SimulatedKms:
     """`ports.ApprovalSigner`. Every signature of a digest is another one, as from KMS. `on_ask`
     sees each digest when it is asked for."""

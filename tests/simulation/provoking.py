@@ -19,6 +19,7 @@ from tests.simulation.aiming import Aim, Errand, Moment, at_kind, at_verb
 from tests.simulation.broker import Entry
 from tests.simulation.building import FIRST_CHAIN, wallet
 from tests.simulation.chain import Chain
+from tests.simulation.outside import HOLDERS, mint_message
 from tests.simulation.running import Outcome, Run, simulate
 from tests.simulation.scenario import ALL_ROLES, Scenario
 from tests.simulation.staging import FAIR
@@ -195,6 +196,19 @@ def _prepared(test: Callable[[TransactionPrepared], bool]) -> Callable[[Errand],
     )
 
 
+def share_a_name(run: Run) -> None:
+    """Kuro allows another mint, whose id is what the first one is called on chain."""
+
+    def allow() -> None:
+        word = next(iter(run.world.oracle.sequences[FIRST_CHAIN].state.names))
+        run.load.accepted.append(word)
+        run.load.rejected.add(word)
+        run.world.kuro.allow(mint_message(word, HOLDERS[0], "5", FIRST_CHAIN))
+
+    at_first(run, "NonceGranted", allow)
+
+
+IN_ORDER = replace(SMALL, launchpad=True)
 FACTS: dict[str, Target] = {
     "MintOk": Target(at_kind("MintOk")),
     "ContractEvent": _of_lane("ContractEvent"),
@@ -220,6 +234,20 @@ FACTS: dict[str, Target] = {
     "CancellationRequested": Target(at_kind("CancellationRequested"), GIVEN_UP, cancel),
     "LaneResumed": Target(at_verb("fence"), DEEP, rewrite_and_resume, armed_by="LaneResumed"),
     "LaneReconciled": _of_lane("LaneReconciled", DEEP, rewrite_and_resume),
+    "NonceRequested": Target(at_kind("NonceRequested"), IN_ORDER),
+    "NoncesCounted": _of_lane("NoncesCounted", IN_ORDER),
+    "NonceGranted": _of_lane("NonceGranted", IN_ORDER),
+    "NonceFreed": _of_lane("NonceFreed", replace(SLOW, launchpad=True)),
+    "MintSeen": Target(at_kind("MintSeen"), IN_ORDER),
+    "MintRetracted": Target(
+        at_kind("MintRetracted"), replace(DEEP, launchpad=True), reorganise_deeply
+    ),
+    "MintAttributed": _of_lane("MintAttributed", IN_ORDER),
+    "MintUnattributed": _of_lane("MintUnattributed", replace(IN_ORDER, foreign_mints=3)),
+    "AttributionRetracted": _of_lane(
+        "AttributionRetracted", replace(DEEP, launchpad=True), reorganise_deeply
+    ),
+    "NameRefused": _of_lane("NameRefused", IN_ORDER, share_a_name),
     "LaneHalted": _of_lane("LaneHalted", DEEP, rewrite),
 }
 """By the kind of the fact whose append is the arrow."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 ALL_ROLES = ("decide", "sign", "relay", "ingest")
@@ -53,6 +53,10 @@ class Scenario:
     pause_orders_every: float
     cancels_every: float
     retries_every: float
+    launchpad: bool
+    """The last chain's contract has the `launchpad` profile."""
+    foreign_mints: int
+    """Mints there by another signer, some of requests that are ours."""
 
     @classmethod
     def of(cls, seed: int) -> Scenario:
@@ -63,7 +67,7 @@ class Scenario:
             return rng.uniform(low, high) if rng.random() < probability else 0.0
 
         faults = rng.uniform(40, 110)
-        return cls(
+        scenario = cls(
             layout=rng.choice(LAYOUTS),
             chains=rng.choice((1, 1, 2)),
             wallets=rng.choice((1, 1, 2)),
@@ -98,4 +102,10 @@ class Scenario:
             pause_orders_every=often(0.5, 8, 40),
             cancels_every=often(0.4, 8, 40),
             retries_every=often(0.4, 8, 40),
+            launchpad=rng.random() < 0.4,
+            foreign_mints=rng.choice((0, 1, 3)),
         )
+        if scenario.launchpad and scenario.cancels_every:
+            # A nonce whose request was given up is free when its approval's time is over.
+            return replace(scenario, ttl_seconds=min(600, scenario.ttl_seconds))
+        return scenario

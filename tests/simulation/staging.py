@@ -39,6 +39,7 @@ from tests.simulation.telling import (
     asked,
     done,
     gone,
+    granted,
     orphaned,
     refused,
 )
@@ -147,6 +148,8 @@ FAIR = replace(
     pause_orders_every=0.0,
     cancels_every=0.0,
     retries_every=0.0,
+    launchpad=False,
+    foreign_mints=0,
 )
 
 
@@ -284,6 +287,8 @@ class Play:
             fact = gone(ELSEWHERE)
         elif self.kind == "RequestReceived" and self.start in (None, Stage.UNBACKED):
             fact = asked(ORIGIN)
+        elif self.kind == "ApprovalNonceGranted" and self.start is Stage.EXPIRED:
+            fact = granted(2)
         elif self.kind == "OrphaningReported":
             fact = orphaned(1)
         elif self.kind == "RefusalReported" and self.start is Stage.EXPIRED:

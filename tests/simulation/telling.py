@@ -16,6 +16,7 @@ from schemas.lanes import (
     TransactionOrphaned,
     relay_name,
 )
+from schemas.sequences import NonceGranted
 from schemas.topics import CONTROLS, EVM_EVENTS, LANES, Topic
 from tests.simulation.building import CONTRACT, FIRST_CHAIN, wallet
 
@@ -113,6 +114,18 @@ def refused(reason: RelayRefusal, assignment: int = 1) -> RelayRefused:
     )
 
 
+def granted(attempt: int) -> NonceGranted:
+    return NonceGranted(
+        chain_id=FIRST_CHAIN,
+        recipient=HOLDER,
+        request_key=KEY,
+        attempt=attempt,
+        contract_id=word(7),
+        nonce=0,
+        deadline=1_900_000_000,
+    )
+
+
 _RECEIVED = [(EVM_EVENTS, asked(ORIGIN), Stage.RECEIVED)]
 _RELAYING = [(EVM_EVENTS, asked(ORIGIN), Stage.RELAYING)]
 _SUBMITTED = [*_RELAYING, (LANES, broadcast(1), Stage.SUBMITTED)]
@@ -137,6 +150,7 @@ BY = {"who": "a person", "why": "looked"}
 
 CAUSES: dict[str, tuple[Topic, Fact]] = {
     "RequestReceived": (EVM_EVENTS, asked(ANOTHER_ORIGIN)),
+    "ApprovalNonceGranted": (LANES, granted(1)),
     "EvidenceReported": (EVM_EVENTS, done()),
     "RetractionReported": (EVM_EVENTS, gone(ORIGIN)),
     "SubmissionReported": (LANES, broadcast(2)),

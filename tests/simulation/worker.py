@@ -15,6 +15,7 @@ from orchestrator.adapters.kafka_log import partition_of
 from orchestrator.adapters.wallets import LocalWallet
 from orchestrator.config import ChainConfig, Settings
 from orchestrator.core.terms import Terms
+from schemas.sequences import sequence_key
 from schemas.topics import CONTROLS, EVM_EVENTS, KURO_EVENTS, LANES, REQUESTS
 from streams.books import Book
 from streams.controls import Controls
@@ -23,7 +24,8 @@ from streams.following import ChainFollower
 from streams.ingest import LISTENER_PARTITION, Duties
 from streams.lane_owner import LaneOwner
 from streams.listening import KuroListener
-from streams.relaying import Relayer
+from streams.relaying import Owner, Relayer
+from streams.sequencing import SequenceOwner
 from streams.signing import SigningDesk
 from tests.simulation.broker import Broker, SimulatedLog
 from tests.simulation.chain import Chain
@@ -43,6 +45,7 @@ class Agents:
     decider: type[Decider] = Decider
     desk: type[SigningDesk] = SigningDesk
     lane_owner: type[LaneOwner] = LaneOwner
+    sequence_owner: type[SequenceOwner] = SequenceOwner
     fencing: bool = True
     memory: dict[str, Any] = field(default_factory=dict)
 
@@ -155,8 +158,15 @@ class Worker:
 
     def _relaying(self) -> None:
         world = self.world
-        lanes: dict[str, tuple[int, Callable[[], LaneOwner]]] = {}
+        lanes: dict[str, tuple[int, Callable[[], Owner]]] = {}
         for chain_id, config in world.configs.items():
+            if config.profile.sequential:
+                key = sequence_key(chain_id)
+                seat = partition_of(LANES, key)
+                owner = world.agents.sequence_owner
+                node = self._node(chain_id)
+                make_owner = partial(owner, config, node, self.log, seat, world.settings)
+                lanes[key] = (seat, make_owner)
             for wallet in world.wallets[chain_id]:
                 node = self._node(chain_id)
                 key = f"{chain_id}:{wallet.address}"
