@@ -29,7 +29,6 @@ from orchestrator.core.lane_views import (
 )
 from orchestrator.core.lanes import LaneState, evolve, unmined, unsent
 from orchestrator.core.lifecycle import Verdict
-from orchestrator.core.turns import in_turn
 from orchestrator.errors import Fenced, LogUnavailable, RpcError, RpcProblem, StartRefused
 from orchestrator.ports import ChainNode, FactLog, OwnedLog, Wallet
 from schemas.base import UnreadableRecord
@@ -243,8 +242,7 @@ class LaneOwner:
         room = self._fitness.room(self._state)
         if room is not None and room < limit:
             limit = min(limit, len(self._state.slots) + room)
-        held_back, withheld = self._preparing.held_back, self._orders.withheld
-        work = in_turn(self._state, self._chain.profile, held_back, limit, withheld)
+        work = self._preparing.choose(self._state, limit, self._orders.withheld)
         if not work:
             if room == 0 and self._state.waiting:
                 self.reason = "what is out may cost all that the wallet holds"

@@ -11,7 +11,7 @@ from orchestrator.core.chain import ChainView
 from orchestrator.core.fees import Fees, first_quote, replacement, with_margin
 from orchestrator.core.gas import ESTIMATED_ANYWAY, call_shape
 from orchestrator.core.lanes import LaneState
-from orchestrator.core.turns import Work
+from orchestrator.core.turns import Work, in_turn
 from orchestrator.errors import RpcError, RpcProblem
 from orchestrator.ports import Call, ChainNode, UnsignedTransaction, Wallet
 from schemas.lanes import LaneFact, RelayRequested, TransactionPrepared
@@ -55,6 +55,13 @@ class Preparing:
     def saw(self, view: ChainView) -> None:
         self._view = view
         self.held_back.clear()
+
+    def choose(
+        self, state: LaneState, in_flight_limit: int, withheld: Callable[[RelayRequested], bool]
+    ) -> list[Work]:
+        """What may get a nonce now, by the chain's profile and what its head has shown."""
+        profile = self._chain.profile
+        return in_turn(state, profile, self.held_back, in_flight_limit, withheld)
 
     async def prepare(self, state: LaneState, work: Sequence[Work]) -> list[LaneFact]:
         """Each piece of work as a prepared transaction on the next nonces, or as a refusal. What
