@@ -110,13 +110,10 @@ async def load_partition(
     """Fill the tables from offset 0 of this partition to `end`. Raises psycopg.Error; then nothing
     of it was written. `tell` is awaited with the position after each batch."""
     folded = PartitionFold()
-    names = ", ".join(columns_of(FactRow))
     async with connection.transaction(), connection.cursor() as cursor:
-        async with cursor.copy(f"COPY request_facts ({names}) FROM STDIN") as copy:
-            async for batch, moved in reader.read({seat: 0}, {seat: end}, BATCH_RECORDS):
-                for row in folded.fold(read(batch)):
-                    await copy.write_row(row)
-                await tell(moved[seat])
+        async for batch, moved in reader.read({seat: 0}, {seat: end}, BATCH_RECORDS):
+            await _copy(cursor, "request_facts", columns_of(FactRow), folded.fold(read(batch)))
+            await tell(moved[seat])
         book = folded.book
         sent = (astuple(row) for peers in book.nonces.values() for row in peers.values())
         await _copy(cursor, "requests", REQUEST_COLUMNS, folded.requests.rows())
