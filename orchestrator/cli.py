@@ -13,6 +13,7 @@ import typer
 from orchestrator import running
 from orchestrator.commands import controls, rebuild
 from orchestrator.commands.archives import topics_app
+from orchestrator.commands.audit import audit
 from orchestrator.commands.decisions import decisions
 from orchestrator.commands.doctor import doctor, keys_app
 from orchestrator.commands.letters import letters_app
@@ -190,6 +191,7 @@ app.add_typer(topics_app, name="topics")
 app.command()(token)
 rebuild.register(app)
 controls.register(app)
+app.command()(audit)
 
 
 def main() -> None:
