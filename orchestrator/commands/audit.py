@@ -129,7 +129,7 @@ async def _audit(
 
     if not signers and not offline:
         signers = await _key(config)
-    ways = {number: Ways() for number in config.chains}
+    ways = {number: Ways(chain.profile) for number, chain in config.chains.items()}
     only = frozenset(wanted) if wanted != set(config.chains) else None
     found = Audit(ways, at_blocks=blocks, signers=signers, only=only)
     run = Run()

@@ -17,8 +17,9 @@ from orchestrator.core.auditing.findings import Findings
 from orchestrator.core.auditing.lanes import Mined
 from orchestrator.core.auditing.profile import Ways
 from orchestrator.core.chain import Head
-from orchestrator.core.contract import EVENT_TOPICS, Approval, approval_nonce, digest
+from orchestrator.core.contract import Approval
 from orchestrator.core.keys import redeem_key
+from orchestrator.core.orchestrator_profile import ORCHESTRATOR
 from orchestrator.ports import Call, Log
 from schemas.base import Fact, Record, RequestType, encode_value, instant
 from schemas.evm import BlocksFollowed, ContractEvent, EventName
@@ -50,7 +51,7 @@ KEY = KeyAPI().PrivateKey(b"\x11" * 32)
 SIGNER = KEY.public_key.to_checksum_address()
 WALLET = Account.from_key(b"\x22" * 32)
 SEAT = {"chain_id": CHAIN, "wallet": WALLET.address}
-TOPIC_OF = {name.value: topic for topic, name in EVENT_TOPICS.items()}
+TOPIC_OF = {name.value: topic for topic, name in ORCHESTRATOR.event_topics.items()}
 
 
 def word(number: int) -> str:
@@ -217,9 +218,9 @@ def mint_ok(request_id: str, fiat_ref: str | None = None, **fields: Any) -> Mint
 
 
 def approval_facts(received: RequestReceived) -> list[Fact]:
-    key, nonce = received.request_key, approval_nonce(received.request_key)
+    key, nonce = received.request_key, ORCHESTRATOR.derived_nonce(received.request_key)
     what = (received.user, int(received.amount), nonce, START + 86_400)
-    due = digest(Approval(received.type, CHAIN, CONTRACT, received.request_id, *what))
+    due = ORCHESTRATOR.digest(Approval(received.type, CHAIN, CONTRACT, received.request_id, *what))
     signature = KEY.sign_msg_hash(bytes.fromhex(due[2:]))
     vrs = signature.r.to_bytes(32, "big") + signature.s.to_bytes(32, "big")
     return [

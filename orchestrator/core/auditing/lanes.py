@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from eth_utils.crypto import keccak
-
 from orchestrator.core.auditing.findings import Findings, Kind, Note
+from orchestrator.core.hashing import keccak
 from schemas.base import Record
 from schemas.lanes import (
     LaneFact,
