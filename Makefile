@@ -31,9 +31,12 @@ test: $(READY) ## Check style and types, then run all tests on the embedded stac
 	$(BIN)/python -m pytest $(ARGS)
 
 SEEDS ?= 1000
+START ?= 0
+JOBS ?= 2
+REPORT ?= simulation.json
 
-simulate: $(READY) ## Whole clusters from seeds, with faults and kills; SEEDS=100000, STORY=17 tells one
-	$(BIN)/python -m tests.simulation $(if $(STORY),--story $(STORY),--seeds $(SEEDS))
+simulate: $(READY) ## Whole clusters from seeds, with faults and kills; SEEDS=100000 START=0 JOBS=2, STORY=17 tells one
+	$(BIN)/python -m tests.simulation $(if $(STORY),--story $(STORY),--seeds $(SEEDS) --start $(START) --jobs $(JOBS) --report $(REPORT))
 
 bench: $(READY) ## Measure against the ceiling, into docs/benchmarks; ARGS='--only a,c --quick'
 	$(BIN)/python -m orchestrator.dev.bench $(ARGS)

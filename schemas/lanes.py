@@ -97,8 +97,9 @@ class CancellationRequested(LaneFact):
 
 
 class LaneOpened(LaneFact):
-    """The first nonce this lane uses: the chain's count, at this block, when the log had nothing on
-    the wallet."""
+    """The first nonce this lane uses: the chain's count at this block, final then, when the log had
+    nothing on the wallet. What others had mined since then shows as `NonceTaken`: a count that a
+    reorganisation can still take back is nothing to begin with."""
 
     first_nonce: Count
     block_number: Count | None = None

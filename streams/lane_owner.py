@@ -155,13 +155,13 @@ class LaneOwner:
                     self._log.error("unreadable record in the lane", reason=str(error))
         await self._node.check_chain()
         if self._state.next_nonce is None:
-            head = await self._node.head()
-            nonce = await self._node.transaction_count(self._state.wallet)
+            number = max(0, (await self._node.head()).number - self._chain.confirmations)
+            nonce = await self._node.transaction_count(self._state.wallet, number)
             opened = LaneOpened(
                 chain_id=self._state.chain_id,
                 wallet=self._state.wallet,
                 first_nonce=nonce,
-                block_number=head.number,
+                block_number=number,
             )
             await self._append(owned, [opened])
         await self._compare_history(owned)

@@ -1,38 +1,25 @@
-"""`python -m tests.simulation --seeds 1000 [--start N] [--jobs 2] [--story SEED]`"""
+"""`python -m tests.simulation --seeds 1000 [--start N] [--jobs 2] [--report F] [--story SEED]`"""
 
 from __future__ import annotations
 
 import argparse
 import gc
 import sys
-import time
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from tests.simulation.report import Report, Result
 from tests.simulation.running import simulate
 
 console = Console()
 CHUNK = 10
 STORY_LINES = 80
-
-
-@dataclass(frozen=True)
-class Result:
-    """What crosses between processes."""
-
-    seed: int
-    violations: tuple[str, ...]
-    counts: dict[str, int]
-    seconds: float
-    steps: int
-    requests: int
 
 
 def run_chunk(seeds: range) -> list[Result]:
@@ -98,47 +85,49 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--start", type=int, default=0, help="the first one")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--story", type=int, metavar="SEED", help="tell one seed's whole story")
+    parser.add_argument("--report", type=Path, help="keep figures and failing seeds in this file")
     parser.add_argument("--keep-going", action="store_true", help="count failing seeds, tell none")
     chosen = parser.parse_args(arguments)
     if chosen.story is not None:
         return 0 if tell_story(chosen.story) else 1
     seeds = range(chosen.start, chosen.start + chosen.seeds)
-    begun = time.monotonic()
-    failed: list[Result] = []
-    totals: Counter[str] = Counter()
+    report = Report(chosen.start, chosen.seeds, chosen.report)
+    try:
+        _simulate(seeds, chosen.jobs, report)
+    except KeyboardInterrupt:
+        console.print(f"interrupted; go on with --start {report.next}")
+    report.keep()
+    _summary(report)
+    if report.failing and not chosen.keep_going:
+        tell_story(min(report.failing), STORY_LINES)
+    return 1 if report.failing or report.done < report.wanted else 0
+
+
+def _simulate(seeds: range, jobs: int, report: Report) -> None:
+    """A bar on a terminal; elsewhere a line now and then."""
     with progress_of(len(seeds)) as progress:
         task = progress.add_task("simulating", total=len(seeds))
-        for results in results_of(seeds, chosen.jobs):
-            for result in results:
-                totals.update(result.counts)
-                totals.update(
-                    {
-                        "seeds": 1,
-                        "requests": result.requests,
-                        "steps": result.steps,
-                        "simulated hours": 0,
-                        "simulated seconds": int(result.seconds),
-                    }
-                )
-                if result.violations:
-                    failed.append(result)
+        for results in results_of(seeds, jobs):
+            report.add(results)
             progress.advance(task, len(results))
-    totals["simulated hours"] = totals.pop("simulated seconds") // 3600
-    _summary(totals, failed, time.monotonic() - begun)
-    if failed and not chosen.keep_going:
-        tell_story(failed[0].seed, STORY_LINES)
-    return 1 if failed else 0
+            if report.due():
+                report.keep()
+                if not console.is_terminal:
+                    print(report.line(), flush=True)
 
 
-def _summary(totals: Counter[str], failed: list[Result], seconds: float) -> None:
+def _summary(report: Report) -> None:
     table = Table("what", "count")
-    for name, count in totals.most_common():
+    for name, count in report.figures.most_common():
         table.add_row(name, f"{count:,}")
-    table.add_row("seeds a second", f"{totals['seeds'] / seconds:.1f}")
-    table.add_row("failing seeds", f"{len(failed):,}")
+    table.add_row("simulated hours", f"{report.content()['simulated_hours']:,}")
+    table.add_row("seeds", f"{report.done:,}, from {report.start}")
+    table.add_row("seeds a second", f"{report.rate:.1f}")
+    table.add_row("failing seeds", f"{len(report.failing):,}")
+    table.add_row("version", report.version)
     console.print(table)
-    for result in failed[:20]:
-        told = f"seed {result.seed}: {result.violations[0][:300]}"
+    for seed, why in sorted(report.failing.items())[:20]:
+        told = f"seed {seed}: {why[:300]}"
         console.print(told, markup=False, highlight=False, soft_wrap=True)
 
 

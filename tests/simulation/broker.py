@@ -55,7 +55,7 @@ class Partition:
     @property
     def stable(self) -> int:
         """The last stable offset: readers of committed records see what stands before it."""
-        return min(self.open.values(), default=len(self.entries))
+        return min(self.open.values()) if self.open else len(self.entries)
 
     def committed(self, start: int, end: int, most: int) -> tuple[list[Entry], int]:
         """Records from `start`, at most `most`, and the position after them."""
@@ -98,6 +98,14 @@ class Broker:
         may still hide it from readers."""
         self.bells: dict[tuple[str, int], list[Callable[[], None]]] = {}
         """Rung when a partition has something new."""
+
+    def everything(self) -> list[Entry]:
+        """What readers of committed records see, partition by partition."""
+        return [
+            entry
+            for partition in self.partitions.values()
+            for entry in partition.committed(0, len(partition.entries), len(partition.entries))[0]
+        ]
 
     def append(self, items: Sequence[Item]) -> list[Position]:
         entries = [self._add(item) for item in items]

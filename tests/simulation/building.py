@@ -84,7 +84,11 @@ def build(scenario: Scenario, rng: Random, agents: Agents, aim: Aim | None = Non
         chain = Chain(contract, rng, lambda: loop.unix_seconds, scenario.confirmations)
         chain.funds = dict.fromkeys(addresses, 10**24)
         chains[chain_id] = chain
-        manners[chain_id] = Manners(lags=scenario.node_lags, contradict=scenario.nodes_contradict)
+        manners[chain_id] = Manners(
+            lags=scenario.node_lags,
+            contradict=scenario.nodes_contradict,
+            rate_limited=scenario.rate_limits,
+        )
     oracle = Oracle(story, chains, Overseer(story, loop.time))
     broker = Broker(log_wire, fencing=agents.fencing)
     broker.witnesses.append(oracle.witness)

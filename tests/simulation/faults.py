@@ -34,6 +34,7 @@ class Faults:
         self._every(scenario.node_outages_every, self._node_outage)
         self._every(scenario.kms_outages_every, self._kms_outage)
         self._every(12.0, self._world.kuro.hang_up)
+        self._every(scenario.gas_misjudged_every, self._misjudge_gas)
         if scenario.deep_reorganisation:
             moment = self._rng.uniform(0.3, 0.9) * scenario.faults_seconds
             self._world.loop.in_world(moment, self._reorganise_deeply)
@@ -46,6 +47,8 @@ class Faults:
             wire.weather.bad = False
         for manners in world.manners.values():
             manners.down = False
+        for chain in world.chains.values():
+            chain.dearer = 0
         world.kms.down = False
         for worker in self.workers:
             worker.process.dies_at = None
@@ -162,6 +165,14 @@ class Faults:
         self._world.story.tell("nodes down")
         self._world.story.count("node outages")
         self._world.loop.in_world(self._rng.uniform(2, 20), setattr, manners, "down", False)
+
+    def _misjudge_gas(self) -> None:
+        """For a while, calls take more gas than estimates say: they are mined as failures."""
+        chain = self._rng.choice(list(self._world.chains.values()))
+        chain.dearer = 200_000
+        self._world.story.tell("gas is misjudged", chain=chain.chain_id)
+        self._world.story.count("gas misjudged")
+        self._world.loop.in_world(self._rng.uniform(1, 6), setattr, chain, "dearer", 0)
 
     def _kms_outage(self) -> None:
         self._world.kms.down = True

@@ -184,7 +184,7 @@ class Member:
         for number in numbers:
             seat = (name, number)
             partition = self._broker.partitions.get(seat)
-            if partition is None:
+            if partition is None or self._positions[seat] >= len(partition.entries):
                 continue
             found, self._positions[seat] = partition.committed(
                 self._positions[seat], partition.stable, LARGEST_BATCH - len(batch)

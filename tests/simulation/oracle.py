@@ -327,6 +327,32 @@ class Oracle:
     def _in_order(self, chain: Chain) -> bool:
         return chain.contract.profile.sequential
 
+    def replay(self, entries: Iterable[Entry]) -> None:
+        """The whole log once more, from zero, gives the states that were folded as it grew."""
+        requests: dict[str, RequestState] = {}
+        lanes: dict[str, LaneState] = {}
+        for entry in entries:
+            position = Position(entry.topic, entry.partition, entry.offset)
+            try:
+                record = TOPICS[entry.topic].decode(entry.value, position)
+            except UnreadableRecord:
+                continue
+            fact = record.fact
+            if isinstance(fact, RequestFact):
+                state, _ = evolve(requests.get(fact.request_key), record)
+                if state is not None:
+                    requests[fact.request_key] = state
+            elif isinstance(fact, LaneFact):
+                lane = lanes.setdefault(fact.key, LaneState(fact.chain_id, fact.wallet))
+                evolve_lane(lane, fact)
+        if requests != self.requests or lanes != self.lanes:
+            self._violated("a replay from zero gives other states")
+
+    def compare_lane(self, who: str, state: LaneState) -> None:
+        """What an owner holds in memory is what the log gives."""
+        if state != self.lanes.get(state.key):
+            self._violated("a lane's owner differs from the log", who=who, lane=state.key)
+
     def compare(self, who: str, states: Iterable[RequestState]) -> None:
         """A running book holds what a replay from zero gives."""
         for state in states:

@@ -17,6 +17,7 @@ from tests.simulation.faults import Faults
 from tests.simulation.load import Load
 from tests.simulation.operators import Operators
 from tests.simulation.scenario import Scenario
+from tests.simulation.sharing import work_is_shared
 from tests.simulation.story import Story, agents_tell
 from tests.simulation.worker import Agents, World
 
@@ -68,7 +69,7 @@ class Run:
         loop = world.loop
         loop.on_error = lambda text: story.violated("an error in the loop", error=text)
         random.seed(self.seed)
-        with agents_tell(story, self._alarm), _unheard():
+        with agents_tell(story, self._alarm), _unheard(), work_is_shared():
             loop.world.run(self.faults.start)
             loop.world.run(self.load.start)
             loop.world.run(self.operators.start)
@@ -122,6 +123,9 @@ class Run:
         for worker in self.faults.workers:
             for book in worker.books:
                 world.oracle.compare(worker.process.name, book.states())
+            for owner in worker.lane_owners():
+                world.oracle.compare_lane(worker.process.name, owner.state)
+        world.oracle.replay(world.broker.everything())
         self._over = True
 
 

@@ -57,6 +57,8 @@ class Scenario:
     """The last chain's contract has the `launchpad` profile."""
     foreign_mints: int
     """Mints there by another signer, some of requests that are ours."""
+    rate_limits: float
+    gas_misjudged_every: float
 
     @classmethod
     def of(cls, seed: int) -> Scenario:
@@ -104,6 +106,8 @@ class Scenario:
             retries_every=often(0.4, 8, 40),
             launchpad=rng.random() < 0.4,
             foreign_mints=rng.choice((0, 1, 3)),
+            rate_limits=often(0.3, 0.02, 0.2),
+            gas_misjudged_every=often(0.15, 8, 30),
         )
         if scenario.launchpad and scenario.cancels_every:
             # A nonce whose request was given up is free when its approval's time is over.

@@ -150,6 +150,8 @@ FAIR = replace(
     retries_every=0.0,
     launchpad=False,
     foreign_mints=0,
+    rate_limits=0.0,
+    gas_misjudged_every=0.0,
 )
 
 

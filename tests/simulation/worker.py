@@ -81,6 +81,7 @@ class Worker:
         self.process = Process(name)
         self.members: list[Member] = []
         self.books: list[Book] = []
+        self.relayers: list[Relayer] = []
         self.log = SimulatedLog(world.broker, world.log_wire)
         self.controls = Controls(self.log)
         world.loop.spawn(self.process, self._start(), f"{name} starts")
@@ -97,6 +98,9 @@ class Worker:
             self._running(asyncio.create_task(self.controls.run(), name="controls"))
         for role in self.roles:
             makers[role]()
+
+    def lane_owners(self) -> list[LaneOwner]:
+        return [owner for relayer in self.relayers for owner in relayer.owners]
 
     def _member(self, role: str) -> Member:
         member = Member(self.world.groups[role], self.world.broker, self.process)
@@ -184,6 +188,7 @@ class Worker:
                 lanes[key] = (seat, make)
         relayer = Relayer(lanes)
         self.controls.hear(relayer.hear)
+        self.relayers.append(relayer)
         member = self._member("relay")
         member.owns(lambda: None, relayer.own)
         member.reads(LANES, relayer.read)
