@@ -100,7 +100,7 @@ class Worker:
             makers[role]()
 
     def lane_owners(self) -> list[LaneOwner]:
-        return [owner for relayer in self.relayers for owner in relayer.owners]
+        return [owner for relayer in self.relayers for owner in relayer.lane_owners]
 
     def _member(self, role: str) -> Member:
         member = Member(self.world.groups[role], self.world.broker, self.process)
