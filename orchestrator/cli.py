@@ -19,6 +19,7 @@ from orchestrator.commands.doctor import doctor, keys_app
 from orchestrator.commands.letters import letters_app
 from orchestrator.commands.tail import tail
 from orchestrator.commands.tokens import token
+from orchestrator.commands.webhooks import add_commands as add_webhook_commands
 from orchestrator.config import Config, Need, load
 from orchestrator.errors import ConfigurationError, OrchestratorError
 from orchestrator.logs import set_up
@@ -47,6 +48,14 @@ def _configured(needs: Iterable[Need]) -> Config:
 
 def _run(config: Config, parts: dict[str, Part]) -> None:
     running.run(run_parts({**parts, **_metrics(config)}))
+
+
+def _webhooks(config: Config) -> dict[str, Part]:
+    if config.settings.webhooks_file is None:
+        return {}
+    from projections.webhooks.delivering import run_webhooks
+
+    return {"webhooks": lambda stop: run_webhooks(config, stop)}
 
 
 def _metrics(config: Config) -> dict[str, Part]:
@@ -145,6 +154,7 @@ def run() -> None:
                 "worker": lambda stop: run_worker(config, list(Role), stop),
                 "project": lambda stop: run_projection(config, stop),
                 "api": lambda stop: run_api(config, stop),
+                **_webhooks(config),
                 **_metrics(config),
             }
         )
@@ -182,6 +192,22 @@ def demo(
     )
 
 
+webhooks_app = typer.Typer(help="Deliver the feed to endpoints, and see how deliveries stand.")
+
+
+@webhooks_app.callback(invoke_without_command=True)
+def webhooks(context: typer.Context) -> None:
+    """Deliver facts to the endpoints of WEBHOOKS_FILE. Of several, one serves each endpoint."""
+    if context.invoked_subcommand is not None:
+        return
+    from projections.webhooks.delivering import run_webhooks
+
+    config = _configured([Need.KAFKA, Need.DATABASE])
+    _run(config, {"webhooks": lambda stop: run_webhooks(config, stop)})
+
+
+add_webhook_commands(webhooks_app)
+app.add_typer(webhooks_app, name="webhooks")
 app.command()(doctor)
 app.command()(decisions)
 app.command()(tail)

@@ -114,6 +114,8 @@ class Settings(BaseModel):
     host: str = "0.0.0.0"  # noqa: S104 - a service in a container listens on all its addresses
     port: Annotated[int, Field(ge=0, le=65_535)] = 3000
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 0
+    webhooks_file: str | None = None
+    webhooks_allow_http: bool = False
     feed_connections_per_address: Annotated[int, Field(ge=1, le=100_000)] = 20
     api_tokens: SecretStr | None = None
     api_rate_limit: RateLimit = "100/15minutes"

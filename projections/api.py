@@ -25,6 +25,7 @@ from projections.metrics import HttpMetrics
 from projections.middleware import accounting, errors
 from projections.store import Store
 from projections.usual import UsualTimes
+from projections.webhooks import routes as webhook_routes
 
 LARGEST_BODY_BYTES = 16 * 1024
 
@@ -34,6 +35,7 @@ ROUTES: tuple[Callable[[], list[web.RouteDef]], ...] = (
     lane_routes.routes,
     controls_routes.routes,
     serving.routes,
+    webhook_routes.routes,
     overview.routes,
     assets.routes,
 )

@@ -17,6 +17,7 @@ from orchestrator.errors import LogUnavailable
 from orchestrator.metrics import CONTENT_TYPE, counter, exposition, gauge_family, histogram
 from projections.lag import LogProbe, lag_by_group, lag_by_topic
 from projections.store import Store, StoreUnavailable, is_open
+from projections.webhooks.reporting import webhook_families
 from schemas.base import RequestType
 from schemas.dead_letters import DeadLetterReason
 
@@ -133,6 +134,7 @@ async def _lag(store: Store, probe: LogProbe) -> list[Metric]:
     try:
         for topic, records in lag_by_topic(ends, await store.offsets()).items():
             lag.add_metric(["projection", topic], records)
+        webhooks = await webhook_families(store, ends)
     except StoreUnavailable:
-        pass
-    return [_value("kafka_up", 1), lag]
+        webhooks = []
+    return [_value("kafka_up", 1), lag, *webhooks]

@@ -8,15 +8,17 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.errors import LogUnavailable
-from projections.feed.cursor import Cursor, Seat
+from projections.feed.cursor import SEATS, Cursor, Seat
 from projections.feed.events import Event
 from projections.feed.filters import Filter
 from projections.feed.lookups import Lookups
-from projections.feed.pages import Page, Pages
+from projections.feed.pages import Page, Pages, PositionLost
 from projections.feed.tail import Place, Tail
+from projections.queries import InvalidQuery
 from projections.store import Store
 
 LOOK_UP_SECONDS = 0.2
+START, NOW = "start", "now"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +34,43 @@ class Step:
 class Feed:
     """What all readers of one process share."""
 
-    def __init__(self, servers: str, store: Store) -> None:
-        self.pages = Pages(servers)
-        self.tail = Tail(servers)
+    def __init__(self, servers: str, store: Store, client_id: str = "feed") -> None:
+        self.pages = Pages(servers, f"{client_id}-pages")
+        self.tail = Tail(servers, f"{client_id}-tail")
         self._lookups = Lookups(store)
 
     async def close(self) -> None:
         await self.tail.close()
         await self.pages.close()
+
+    async def begin(self, begin: Cursor | str | int) -> Cursor:
+        """From START, NOW, Unix milliseconds, or a cursor that is checked against the log. Raises
+        LogUnavailable; InvalidQuery for a cursor that the log cannot serve."""
+        if begin == NOW:
+            return Cursor(await self.pages.ends())
+        if begin == START:
+            return Cursor(await self.pages.beginnings())
+        if isinstance(begin, int):
+            return Cursor(await self.pages.at_time(begin))
+        assert isinstance(begin, Cursor)
+        ends = await self.pages.ends()
+        if any(begin[seat] > ends[seat] for seat in SEATS):
+            raise InvalidQuery("from: this position is ahead of the log; is it another cluster's?")
+        begin.advance(await self.pages.beginnings())
+        return begin
+
+    async def event_at(self, seat: Seat, offset: int, wanted: Filter) -> Event | None:
+        """One event again, as the filter's readers see it; None when the log does not hold it.
+        Raises LogUnavailable."""
+        try:
+            page = await self.pages.read(object(), {seat: offset})
+        except PositionLost:
+            return None
+        found = [event for event in page.events if event.offset == offset]
+        if not found:
+            return None
+        settled = await self._lookups.settle(found, wanted) if wanted.looks_up else found
+        return settled[0] if settled else found[0]
 
     async def follow(
         self, cursor: Cursor, wanted: Filter, idle_seconds: float

@@ -21,10 +21,10 @@ from orchestrator.errors import LogUnavailable
 from projections.access import client_of
 from projections.answers import Problem, Refusal
 from projections.context import HTTP_METRICS
-from projections.feed.cursor import SEATS, Cursor
+from projections.feed.cursor import Cursor
 from projections.feed.events import Event
 from projections.feed.filters import Filter, parse
-from projections.feed.following import Feed, Step
+from projections.feed.following import NOW, START, Feed, Step
 from projections.feed.pages import PositionLost
 from projections.middleware import streaming
 from projections.queries import InvalidQuery
@@ -42,8 +42,6 @@ RETRY_MILLISECONDS = 2000
 RETRY_LATER = {"Retry-After": "5"}
 CONNECTIONS = 500
 """Of one process, whatever the addresses."""
-
-START, NOW = "start", "now"
 
 
 class FeedDoor:
@@ -82,7 +80,7 @@ class FeedDoor:
         self._open[address] += 1
         try:
             try:
-                cursor = await self._begin(self._feed, begin)
+                cursor = await self._feed.begin(begin)
             except LogUnavailable as error:
                 raise Refusal(Problem.UNAVAILABLE, str(error), RETRY_LATER) from None
             return await self._stream(request, self._feed, cursor, wanted)
@@ -90,21 +88,6 @@ class FeedDoor:
             self._open[address] -= 1
             if not self._open[address]:
                 del self._open[address]
-
-    async def _begin(self, feed: Feed, begin: Cursor | str | int) -> Cursor:
-        """Raises LogUnavailable; InvalidQuery for a cursor that the log cannot serve."""
-        if begin == NOW:
-            return Cursor(await feed.pages.ends())
-        if begin == START:
-            return Cursor(await feed.pages.beginnings())
-        if isinstance(begin, int):
-            return Cursor(await feed.pages.at_time(begin))
-        assert isinstance(begin, Cursor)
-        ends = await feed.pages.ends()
-        if any(begin[seat] > ends[seat] for seat in SEATS):
-            raise InvalidQuery("from: this position is ahead of the log; is it another cluster's?")
-        begin.advance(await feed.pages.beginnings())
-        return begin
 
     async def _stream(
         self, request: web.Request, feed: Feed, cursor: Cursor, wanted: Filter
