@@ -108,7 +108,7 @@ def test_each_command_is_one_of_the_command_line(name):
 
 def test_every_role_runs():
     commands = {service["command"][0] for service in own().values()}
-    assert commands == {"init", "ingest", "worker", "project", "api"}
+    assert commands == {"init", "ingest", "worker", "project", "api", "webhooks"}
     assert own()["worker"]["deploy"]["replicas"] == 2
 
 
