@@ -230,7 +230,7 @@ def test_containers_may_do_little(name):
 def test_data_and_roles_without_outer_business_reach_no_outer_network():
     assert compose()["networks"]["inner"] == {"internal": True}
     outside = {name for name, service in services().items() if "outer" in service["networks"]}
-    assert outside == {"ingest", "worker", "api"}
+    assert outside == {"ingest", "worker", "api", "webhooks"}
     assert all("inner" in service["networks"] for service in services().values())
 
 
