@@ -3,14 +3,17 @@
 -- Each is a group: grant it to a login of yours, `GRANT orchestrator_api TO <login>`.
 --
 -- orchestrator_owner    init, project, rebuild: makes the tables and writes them
--- orchestrator_api      api: reads, and keeps its own small books (webhooks, limits)
+-- orchestrator_api      api: reads
+-- orchestrator_webhooks webhooks, and people who order redeliveries: reads, and keeps the books of
+--                       deliveries (schema webhooks)
 -- orchestrator_auditor  people and audits: reads only
 
 DO $$
 DECLARE
     wanted text;
 BEGIN
-    FOREACH wanted IN ARRAY ARRAY['orchestrator_owner', 'orchestrator_api', 'orchestrator_auditor']
+    FOREACH wanted IN ARRAY ARRAY[
+        'orchestrator_owner', 'orchestrator_api', 'orchestrator_webhooks', 'orchestrator_auditor']
     LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
             EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
@@ -21,11 +24,17 @@ $$;
 
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE, CREATE ON SCHEMA public TO orchestrator_owner;
-GRANT USAGE ON SCHEMA public TO orchestrator_api, orchestrator_auditor;
+GRANT USAGE ON SCHEMA public, webhooks
+    TO orchestrator_api, orchestrator_auditor, orchestrator_webhooks;
+GRANT USAGE, CREATE ON SCHEMA webhooks TO orchestrator_owner;
+GRANT ALL ON ALL TABLES IN SCHEMA webhooks TO orchestrator_owner;
+GRANT SELECT ON ALL TABLES IN SCHEMA webhooks TO orchestrator_api, orchestrator_auditor;
+GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA webhooks TO orchestrator_webhooks;
 GRANT ALL ON ALL TABLES IN SCHEMA public TO orchestrator_owner;
 GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO orchestrator_owner;
-GRANT SELECT ON ALL TABLES IN SCHEMA public TO orchestrator_api, orchestrator_auditor;
+GRANT SELECT ON ALL TABLES IN SCHEMA public
+    TO orchestrator_api, orchestrator_auditor, orchestrator_webhooks;
 ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES TO orchestrator_owner;
 ALTER DEFAULT PRIVILEGES IN SCHEMA public
-    GRANT SELECT ON TABLES TO orchestrator_api, orchestrator_auditor;
+    GRANT SELECT ON TABLES TO orchestrator_api, orchestrator_auditor, orchestrator_webhooks;
 ALTER ROLE orchestrator_auditor SET default_transaction_read_only = on;

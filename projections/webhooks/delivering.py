@@ -16,11 +16,11 @@ import structlog
 from orchestrator.config import Config
 from orchestrator.metrics import WEBHOOK_DELIVERIES
 from projections.consumer import FORESEEN, Backoff, pause
-from projections.database import connection_parameters, describe, migrate, trace_of
+from projections.database import connection_parameters, describe, trace_of
 from projections.feed.cursor import Cursor
 from projections.feed.events import Event
 from projections.feed.following import Feed
-from projections.store import Store
+from projections.store import Store, StoreUnavailable
 from projections.webhooks.endpoints import Endpoint, load_endpoints
 from projections.webhooks.ledger import Ledger
 from projections.webhooks.sending import Message, Sender, message_of
@@ -201,12 +201,12 @@ async def run_webhooks(config: Config, stop: asyncio.Event) -> None:
 async def serve(
     database_url: str, servers: str, endpoints: Sequence[Endpoint], stop: asyncio.Event
 ) -> None:
-    await _migrated(database_url, stop)
     store = Store(database_url)
     await store.open()
     feed = Feed(servers, store, "webhooks")
     log.info("webhooks_started", endpoints=[endpoint.name for endpoint in endpoints])
     try:
+        await _schema_is_there(store, stop)
         async with asyncio.TaskGroup() as group:
             group.create_task(stop.wait())
             for endpoint in endpoints:
@@ -216,11 +216,15 @@ async def serve(
         await store.close()
 
 
-async def _migrated(database_url: str, stop: asyncio.Event) -> None:
+async def _schema_is_there(store: Store, stop: asyncio.Event) -> None:
+    """Whoever may change the schema does so (`init`, `project`); this role only waits for it."""
     backoff = Backoff()
     while not stop.is_set():
         try:
-            return await migrate(database_url)
-        except FORESEEN as error:
-            log.warning("webhooks_waiting", problem=describe(error))
-            await pause(stop, backoff.delay())
+            if await store.at_head():
+                return
+            problem = "the database has not this version's schema yet"
+        except StoreUnavailable as error:
+            problem = describe(error)
+        log.warning("webhooks_waiting", problem=problem)
+        await pause(stop, backoff.delay())

@@ -33,3 +33,18 @@ def test_the_owner_writes_and_makes_tables(granted):
     granted.execute("SET ROLE orchestrator_owner")
     granted.execute(INSERT)
     granted.execute("CREATE TABLE mine (x int)")
+
+
+def test_the_webhooks_role_keeps_its_own_books_and_nothing_else(granted):
+    granted.execute("SET ROLE orchestrator_webhooks")
+    granted.execute("INSERT INTO webhooks.endpoints (name, shown_url, cursor) VALUES ('a', '', '')")
+    granted.execute(
+        "INSERT INTO webhooks.skips (endpoint, place, who, why) VALUES ('a', 'b', 'c', 'd')"
+    )
+    for statement in (INSERT, "DELETE FROM webhooks.endpoints", "DELETE FROM requests"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            granted.execute(statement)
+    granted.execute("SET ROLE orchestrator_api")
+    assert granted.execute("SELECT name FROM webhooks.endpoints").fetchall() == [("a",)]
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        granted.execute("UPDATE webhooks.endpoints SET cursor = 'x'")
