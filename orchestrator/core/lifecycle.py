@@ -12,9 +12,18 @@ Three rules hold the whole file together:
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Any
 
-from orchestrator.core.stages import STATUS_OF, TERMINAL, RequestState, Stage, Status, Verdict
+from orchestrator.core.stages import (
+    HELD_AS,
+    STATUS_OF,
+    TERMINAL,
+    RequestState,
+    Stage,
+    Status,
+    Verdict,
+    changed,
+)
 from schemas.base import Record
 from schemas.lanes import RelayRefusal
 from schemas.requests import (
@@ -145,9 +154,11 @@ def evolve(state: RequestState | None, record: Record) -> tuple[RequestState | N
         state = _opened(fact, record)
     elif not _relied_on(state, fact):
         goal = None
+    changes = _recorded(state, fact, record, goal or state.stage)
+    changes["updated_at"] = record.at
     if goal is not None and goal is not state.stage:
-        state = replace(state, stage=goal, changed_at=record.at)
-    return _recorded(replace(state, updated_at=record.at), fact, record), Verdict.APPLIED
+        changes["stage"], changes["changed_at"] = goal, record.at
+    return changed(state, changes), Verdict.APPLIED
 
 
 def _opened(fact: RequestFact, record: Record) -> RequestState:
@@ -166,17 +177,6 @@ def _opened(fact: RequestFact, record: Record) -> RequestState:
 DEADLY = frozenset({RelayRefusal.EXPIRED, RelayRefusal.NONCE_TAKEN})
 """Refusals that prove that an approval can never execute: the next one may be drafted."""
 
-_SINGLE = (
-    "granted",
-    "drafted",
-    "signed",
-    "assigned",
-    "submission",
-    "inclusion",
-    "refusal",
-    "ending",
-)
-
 
 def _seen_before(state: RequestState, fact: RequestFact) -> Verdict | None:
     """REPEATED or CONFLICT when the state already holds this fact, None when it is new."""
@@ -193,9 +193,9 @@ def _seen_before(state: RequestState, fact: RequestFact) -> Verdict | None:
         return Verdict.REPEATED if held_order.agrees_with(fact) else Verdict.CONFLICT
     if isinstance(fact, AttemptFact) and fact.attempt < state.attempt:
         return Verdict.REPEATED
-    for held in (getattr(state, name) for name in _SINGLE):
-        if held is not None and type(held) is type(fact) and held.id == fact.id:
-            return Verdict.REPEATED if held.agrees_with(fact) else Verdict.CONFLICT
+    held = getattr(state, HELD_AS.get(type(fact), "ending"))
+    if type(held) is type(fact) and held.id == fact.id:
+        return Verdict.REPEATED if held.agrees_with(fact) else Verdict.CONFLICT
     if isinstance(fact, ApprovalSigned) and fact.attempt == state.attempt:
         assert state.drafted is not None
         if fact.digest != state.drafted.digest:
@@ -339,56 +339,55 @@ def _relied_on(state: RequestState, fact: RequestFact) -> bool:
     return True
 
 
-def _recorded(state: RequestState, fact: RequestFact, record: Record) -> RequestState:
-    """The state with the fact's content kept."""
+def _recorded(
+    state: RequestState, fact: RequestFact, record: Record, stage: Stage
+) -> dict[str, Any]:
+    """The fields that keep the fact's content; `stage` is where the request then stands."""
     match fact:
         case RequestReceived():
             opened = record.at_seconds
-            return replace(state, received=fact, opened_seconds=opened, ending=None)
+            return {"received": fact, "opened_seconds": opened, "ending": None}
         case ApprovalNonceGranted():
-            return replace(state, granted=fact)
+            return {"granted": fact}
         case ApprovalDrafted():
-            return replace(
-                state,
-                drafted=fact,
-                signed=None,
-                assigned=None,
-                submission=None,
-                inclusion=None,
-                refusal=None,
-            )
+            return {
+                "drafted": fact,
+                "signed": None,
+                "assigned": None,
+                "submission": None,
+                "inclusion": None,
+                "refusal": None,
+            }
         case ApprovalSigned():
-            return replace(state, signed=fact)
+            return {"signed": fact}
         case RelayAssigned():
-            return replace(state, assigned=fact, refusal=None)
+            return {"assigned": fact, "refusal": None}
         case SubmissionReported():
-            return replace(state, submission=fact)
+            return {"submission": fact}
         case InclusionReported():
-            return replace(state, inclusion=fact)
+            return {"inclusion": fact}
         case OrphaningReported():
-            return replace(state, inclusion=None) if _relied_on(state, fact) else state
+            return {"inclusion": None} if _relied_on(state, fact) else {}
         case RefusalReported():
-            return replace(state, refusal=fact)
+            return {"refusal": fact}
         case ApprovalExpired():
-            return replace(state, opened_seconds=record.at_seconds)
+            return {"opened_seconds": record.at_seconds}
         case EvidenceReported():
-            return replace(state, evidence=fact)
+            return {"evidence": fact}
         case RetractionReported():
             gone = (*state.retracted_seats, fact.seat)
             if _relied_on(state, fact):
-                ending = None if state.stage is Stage.RECEIVED else state.ending
-                return replace(state, evidence=None, ending=ending, retracted_seats=gone)
-            return replace(state, retracted_seats=gone)
+                ending = None if stage is Stage.RECEIVED else state.ending
+                return {"evidence": None, "ending": ending, "retracted_seats": gone}
+            return {"retracted_seats": gone}
         case CancelReported():
-            return replace(state, orders=(*state.orders, fact), cancelling=fact)
+            return {"orders": (*state.orders, fact), "cancelling": fact}
         case RetryReported():
             opened = record.at_seconds if state.ending is not None else state.opened_seconds
             orders = (*state.orders, fact)
-            return replace(
-                state, orders=orders, opened_seconds=opened, cancelling=None, ending=None
-            )
+            return {"orders": orders, "opened_seconds": opened, "cancelling": None, "ending": None}
         case RequestCompleted():
-            return replace(state, ending=fact, cancelling=None)
+            return {"ending": fact, "cancelling": None}
         case RequestRejected() | RequestFailed() | RequestRetracted():
-            return replace(state, ending=fact)
+            return {"ending": fact}
     raise AssertionError(f"no rule keeps {fact.kind}")

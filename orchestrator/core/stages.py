@@ -3,8 +3,11 @@ that move a request from stage to stage are in `lifecycle`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from enum import StrEnum
+from operator import attrgetter
+from typing import Any
 
 from schemas.base import RequestType
 from schemas.requests import (
@@ -130,3 +133,31 @@ class RequestState:
     @property
     def origin_retracted(self) -> bool:
         return self.origin_event in self.retracted_seats
+
+
+_PLACES = {field.name: place for place, field in enumerate(fields(RequestState))}
+_values = attrgetter(*_PLACES)
+
+
+def changed(state: RequestState, changes: Mapping[str, Any]) -> RequestState:
+    """As `dataclasses.replace`, which takes three times as long and was most of a fold."""
+    values = list(_values(state))
+    for name, value in changes.items():
+        values[_PLACES[name]] = value
+    return RequestState(*values)
+
+
+HELD_AS: Mapping[type, str] = {
+    ApprovalNonceGranted: "granted",
+    ApprovalDrafted: "drafted",
+    ApprovalSigned: "signed",
+    RelayAssigned: "assigned",
+    SubmissionReported: "submission",
+    InclusionReported: "inclusion",
+    RefusalReported: "refusal",
+    RequestRejected: "ending",
+    RequestFailed: "ending",
+    RequestCompleted: "ending",
+    RequestRetracted: "ending",
+}
+"""Where a state holds the newest fact of a kind."""
