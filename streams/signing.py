@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from orchestrator.core.lifecycle import Stage
 from orchestrator.core.owing import Sign, pending
 from orchestrator.core.terms import Terms
 from orchestrator.errors import LogUnavailable, SigningError
@@ -106,7 +107,9 @@ class SigningDesk:
 
     def _owed(self, key: str) -> Sign | None:
         state = self._book.state(key)
-        item = pending(state, self._terms) if state else None
+        if state is None or state.stage is not Stage.DRAFTED:
+            return None  # all else that may be owed is the deciding role's
+        item = pending(state, self._terms)
         return item if isinstance(item, Sign) else None
 
     def _is_held(self, owed: Sign) -> bool:

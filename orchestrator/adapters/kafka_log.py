@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -25,7 +26,7 @@ from orchestrator.closing import closed
 from orchestrator.errors import Fenced, LogUnavailable
 from schemas.base import Fact, Position, Record, encode_headers, encode_value, instant
 from schemas.dead_letters import DeadLetter
-from schemas.topics import DEAD_LETTERS, Topic
+from schemas.topics import DEAD_LETTERS, TOPICS, Topic
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +52,49 @@ def _sendable(fact: Fact) -> dict[str, Any]:
     }
 
 
+BATCHED_FROM = 4
+"""Fewer facts go to the client one by one: it gathers those of several callers."""
+
+
+async def _delivered(
+    producer: AIOKafkaProducer, items: Sequence[tuple[str, Fact]]
+) -> list[Position]:
+    """Append facts by topic, each partition's in the given order, and await all of them; where each
+    stands, in the order of `items`.
+
+    Whole batches are handed to the client: a future, a wait and a look at the metadata for each
+    record cost three times what encoding it does."""
+    if len(items) < BATCHED_FROM:
+        sent = [await producer.send(topic, **_sendable(fact)) for topic, fact in items]
+        found = await asyncio.gather(*sent)
+        return [Position(item.topic, item.partition, item.offset) for item in found]
+    by_seat: dict[tuple[str, int], list[int]] = {}
+    for number, (topic, fact) in enumerate(items):
+        by_seat.setdefault((topic, partition_of(TOPICS[topic], fact.key)), []).append(number)
+    waits = []
+    for (topic, partition), numbers in by_seat.items():
+        rest = [_sendable(items[number][1]) for number in numbers]
+        while rest:
+            batch = producer.create_batch()
+            full = (n for n, item in enumerate(rest) if not _fits(batch, item))
+            taken = next(full, len(rest))
+            batch.close()
+            future = await producer.send_batch(batch, topic, partition=partition)
+            waits.append((future, numbers[:taken]))
+            numbers, rest = numbers[taken:], rest[taken:]
+    places: dict[int, Position] = {}
+    firsts = await asyncio.gather(*(future for future, _ in waits))
+    for first, (_, numbers) in zip(firsts, waits, strict=True):
+        for step, number in enumerate(numbers):
+            places[number] = Position(first.topic, first.partition, first.offset + step)
+    return [places[number] for number in range(len(items))]
+
+
+def _fits(batch: Any, item: dict[str, Any]) -> bool:
+    """Put into the batch; the first record always fits, however large."""
+    return batch.append(timestamp=None, **item) is not None
+
+
 class KafkaWriter:
     """Appends without owning anything: at least once, in order per partition."""
 
@@ -72,11 +116,9 @@ class KafkaWriter:
         """Returns when all in-sync replicas have every fact. Raises LogUnavailable; then some of
         the facts may stand on the log, and appending them again is a no-op to every reader."""
         try:
-            sent = [await self._producer.send(topic.name, **_sendable(fact)) for fact in facts]
-            metadata = await asyncio.gather(*sent)
+            return await _delivered(self._producer, [(topic.name, fact) for fact in facts])
         except KafkaError as error:
             raise LogUnavailable(f"appending to {topic.name}: {error!r}") from error
-        return [Position(topic.name, item.partition, item.offset) for item in metadata]
 
     async def append_raw(
         self, topic: Topic, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]]
@@ -123,12 +165,11 @@ class KafkaOwnedLog:
             return
         if self._fenced:  # aiokafka would raise an AssertionError
             raise Fenced(f"{self.transactional_id} has a later owner")
-        items = [(topic.name, fact) for fact in facts]
+        items: list[tuple[str, Fact]] = [(topic.name, fact) for fact in facts]
         items += [(DEAD_LETTERS.name, letter) for letter in letters]
         try:
             async with self._producer.transaction():
-                sent = [await self._producer.send(name, **_sendable(fact)) for name, fact in items]
-                await asyncio.gather(*sent)
+                await _delivered(self._producer, items)
         except (ProducerFenced, InvalidProducerEpoch) as error:
             self._fenced = True
             raise Fenced(f"{self.transactional_id} has a later owner") from error
@@ -157,7 +198,12 @@ async def _started(producer: AIOKafkaProducer) -> None:
 def partition_of(topic: Topic, key: str) -> int:
     """The partition that holds a key, as every writer here and Kafka's own clients choose it
     (murmur2 of the key's bytes)."""
-    numbers = list(range(topic.partitions))
+    return _partition_of(topic.partitions, key)
+
+
+@lru_cache(maxsize=65_536)
+def _partition_of(partitions: int, key: str) -> int:
+    numbers = list(range(partitions))
     return int(DefaultPartitioner()(key.encode(), numbers, numbers))
 
 
