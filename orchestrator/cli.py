@@ -174,6 +174,9 @@ def demo(
         Path | None, typer.Option(help="Folder for all data; a new temporary one by default.")
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="API port; 0 takes a free one.")] = 0,
+    launchpad: Annotated[
+        list[int] | None, typer.Option(help="A chain with the launchpad's contract; repeatable.")
+    ] = None,
 ) -> None:
     """See it work: Kafka, PostgreSQL, five chains, KMS and Kuro start here, and a stream of mints
     and redeems runs through them until Ctrl-C."""
@@ -187,6 +190,7 @@ def demo(
                 block_seconds=block_seconds,
                 data=data,
                 port=port,
+                launchpad=launchpad or (),
             )
         )
     )

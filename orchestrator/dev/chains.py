@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from eth_account.signers.local import LocalAccount
+
 from orchestrator.dev import miner
 from orchestrator.dev.contracts import ensure_contract
 from orchestrator.dev.downloads import Progress, anvil_executable
 from orchestrator.dev.http_client import HttpError, rpc, rpc_batch
+from orchestrator.dev.launchpad import OTHER_SIGNER, ensure_launchpad
 from orchestrator.dev.processes import Child, Part, Supervisor
 from orchestrator.dev.wallets import Wallets, account_of
 
@@ -49,6 +52,7 @@ class Chain(Part):
         state_interval: int = 30,
         history_blocks: int = 64,
         epoch_blocks: int = 4,
+        launchpad: bool = False,
     ) -> None:
         super().__init__(f"chain-{chain_id}", supervisor, folder)
         self.chain_id = chain_id
@@ -58,6 +62,7 @@ class Chain(Part):
         self.state_interval = state_interval
         self.history_blocks = history_blocks
         self.epoch_blocks = epoch_blocks
+        self.launchpad = launchpad
         self.contract_address = ""
         self._wallets = wallets
         self._approver = approver
@@ -90,10 +95,14 @@ class Chain(Part):
         self._wait_until(self._answers, 60)
         self._fund()
         deployer = account_of(self._wallets.deployers[self.chain_id])
-        self.contract_address = ensure_contract(
-            self.rpc_url, self.chain_id, deployer, self._approver
-        )
+        self.contract_address = self._contract(deployer)
         self._start_mining()
+
+    def _contract(self, deployer: LocalAccount) -> str:
+        if not self.launchpad:
+            return ensure_contract(self.rpc_url, self.chain_id, deployer, self._approver)
+        relayers = [account_of(key).address for key in self._wallets.relayers[self.chain_id]]
+        return ensure_launchpad(self.rpc_url, self.chain_id, deployer, self._approver, relayers)
 
     def _start_mining(self) -> None:
         command = [sys.executable, "-I", "-S", str(Path(miner.__file__).resolve())]
@@ -154,6 +163,7 @@ class Chain(Part):
         keys = [self._wallets.deployers[self.chain_id], self._wallets.holder]
         keys += self._wallets.relayers.get(self.chain_id, [])
         addresses = [account_of(key).address for key in keys]
+        addresses += [OTHER_SIGNER.address] if self.launchpad else []
         balances = rpc_batch(
             self.rpc_url, [("eth_getBalance", [address, "latest"]) for address in addresses]
         )

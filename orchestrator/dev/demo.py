@@ -14,7 +14,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -217,6 +217,7 @@ async def run_demo(
     block_seconds: float,
     data: Path | None,
     port: int,
+    launchpad: Sequence[int] = (),
 ) -> int:
     """Start everything, run the load, stop everything; the process's exit code."""
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
@@ -228,6 +229,7 @@ async def run_demo(
     stack = EmbeddedStack(
         folder,
         block_time=block_seconds,
+        launchpad_chain_ids=launchpad,
         progress=lambda text: console.print(f"  {text}", highlight=False),
     )
     console.print(

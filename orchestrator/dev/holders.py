@@ -20,6 +20,7 @@ from eth_utils.crypto import keccak
 from orchestrator.dev.chains import Chain
 from orchestrator.dev.contracts import call_view, encode_call
 from orchestrator.dev.http_client import rpc, rpc_batch
+from orchestrator.dev.launchpad import decoded, topics_of
 from orchestrator.dev.wallets import account_of
 
 _BATCH_SIZE = 200
@@ -29,7 +30,8 @@ _GAS = 220_000
 
 @dataclass(frozen=True)
 class ContractEvent:
-    """A Minted, RedeemRequested or Redeemed event as the chain shows it now."""
+    """A Minted, RedeemRequested or Redeemed event as the chain shows it now. On a launchpad chain
+    `request_id` is the 32-byte id, and a redemption's request is its end."""
 
     name: str
     request_id: str
@@ -131,18 +133,29 @@ class HolderWallets:
             "address": chain.contract_address,
             "fromBlock": "0x0",
             "toBlock": "latest",
-            "topics": ["0x" + keccak(text=f"{name}(string,address,uint256)").hex()],
+            "topics": [_topics(name, chain.launchpad)],
         }
         logs = await asyncio.to_thread(rpc, chain.rpc_url, "eth_getLogs", question, timeout=120)
-        return [_event(name, log) for log in logs]
+        return [_event(name, log, chain.launchpad) for log in logs]
 
 
-def _event(name: str, log: Mapping[str, Any]) -> ContractEvent:
-    request_id, amount = decode(["string", "uint256"], bytes.fromhex(log["data"][2:]))
+def _topics(name: str, launchpad: bool) -> list[str]:
+    if launchpad:
+        return topics_of(name)
+    return ["0x" + keccak(text=f"{name}(string,address,uint256)").hex()]
+
+
+def _event(name: str, log: Mapping[str, Any], launchpad: bool) -> ContractEvent:
+    if launchpad:
+        event = decoded(log)
+        request_id, account, amount = event.request_id, event.account, event.amount
+    else:
+        request_id, amount = decode(["string", "uint256"], bytes.fromhex(log["data"][2:]))
+        account = to_checksum_address("0x" + log["topics"][1][-40:])
     return ContractEvent(
         name=name,
         request_id=request_id,
-        account=to_checksum_address("0x" + log["topics"][1][-40:]),
+        account=account,
         amount=amount,
         block_number=int(log["blockNumber"], 16),
         block_hash=log["blockHash"],

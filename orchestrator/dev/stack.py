@@ -28,6 +28,7 @@ from typing import TextIO
 from orchestrator.dev.chains import Chain
 from orchestrator.dev.holders import HolderWallets
 from orchestrator.dev.kafka import Kafka
+from orchestrator.dev.launchpad import PROFILE, TOKEN_NAME
 from orchestrator.dev.ports import assign_ports
 from orchestrator.dev.postgres import Postgres
 from orchestrator.dev.processes import Part, StackError, Supervisor, heal_leftovers
@@ -42,6 +43,7 @@ REGION = "us-east-1"
 class EmbeddedStack:
     """The stack in one data folder. Handles: `kafka postgres chains[id] kms kuro holders`.
 
+    `launchpad_chain_ids` have the contract of that profile, the others that of `orchestrator`.
     `parts` names what is started (of `ALL_PARTS`); the others' handles exist and can be started
     later, but are not in `environment`. `ports` fixes ports by name (`port_names`). `progress` is
     called with short texts, from several threads. Raises `StackError` with what a person can do.
@@ -59,11 +61,15 @@ class EmbeddedStack:
         progress: Callable[[str], None] | None = None,
         parts: Collection[str] = ALL_PARTS,
         state_interval: int = 30,
+        launchpad_chain_ids: Collection[int] = (),
     ) -> None:
         if unknown := set(parts) - ALL_PARTS:
             raise StackError(f"no such parts: {sorted(unknown)}; there are {sorted(ALL_PARTS)}")
         self.data_dir = Path(data_dir).expanduser().resolve()
         self.chain_ids = tuple(chain_ids)
+        self.launchpad_chain_ids = frozenset(launchpad_chain_ids)
+        if strangers := self.launchpad_chain_ids - set(self.chain_ids):
+            raise StackError(f"launchpad chains {sorted(strangers)} are not among the chains")
         self.parts = frozenset(parts)
         self.wallets: Wallets
         self.kafka: Kafka
@@ -152,6 +158,7 @@ class EmbeddedStack:
                 approver=self.kms.address,
                 progress=self._progress,
                 state_interval=self._state_interval,
+                launchpad=chain_id in self.launchpad_chain_ids,
             )
             for chain_id in self.chain_ids
         }
@@ -233,6 +240,9 @@ class EmbeddedStack:
                 values[f"STABLECOIN_CONTRACT_ADDRESS_{chain_id}"] = chain.contract_address
                 keys = self.wallets.relayers[chain_id]
                 values[f"RELAYER_PRIVATE_KEY_{chain_id}"] = ",".join(keys)
+                if chain.launchpad:
+                    values[f"CONTRACT_PROFILE_{chain_id}"] = PROFILE.name
+                    values[f"CONTRACT_TOKEN_NAME_{chain_id}"] = TOKEN_NAME
         return values
 
     async def __aenter__(self) -> EmbeddedStack:

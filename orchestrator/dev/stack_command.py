@@ -38,6 +38,9 @@ def _parser() -> argparse.ArgumentParser:
         help="chain ids, comma-separated (default: %(default)s)",
     )
     parser.add_argument(
+        "--launchpad", default="", help="ids of chains with the launchpad's contract"
+    )
+    parser.add_argument(
         "--parts", default=",".join(sorted(ALL_PARTS)), help="what to start (default: %(default)s)"
     )
     parser.add_argument(
@@ -68,6 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
             wallets_per_chain=options.wallets,
             gas_limit=options.gas_limit,
             parts=options.parts.split(","),
+            launchpad_chain_ids=[int(text) for text in options.launchpad.split(",") if text],
             progress=progress,
         )
         with stack:

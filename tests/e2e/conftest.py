@@ -7,15 +7,21 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from orchestrator.dev.stack import EmbeddedStack
+from orchestrator.dev.stack import DEFAULT_CHAIN_IDS, EmbeddedStack
 from tests.containers import container_environment, embedded_parts
-from tests.e2e.harness import World
+from tests.e2e.harness import LAUNCHPAD_CHAIN, World
 
 
 @pytest_asyncio.fixture(scope="session")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedStack]:
     folder = tmp_path_factory.mktemp("e2e")
-    async with EmbeddedStack(folder, block_time=1.0, parts=embedded_parts()) as running:
+    async with EmbeddedStack(
+        folder,
+        block_time=1.0,
+        parts=embedded_parts(),
+        chain_ids=(*DEFAULT_CHAIN_IDS, LAUNCHPAD_CHAIN),
+        launchpad_chain_ids=(LAUNCHPAD_CHAIN,),
+    ) as running:
         yield running
 
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from orchestrator.adapters.kafka_log import KafkaLog
+from orchestrator.core.launchpad_profile import contract_id
 from orchestrator.dev.http_client import HttpError, request_json, rpc
 from orchestrator.dev.service import Service, service_environment
 from orchestrator.dev.stack import EmbeddedStack
@@ -16,6 +17,8 @@ from schemas.base import Position, Record
 from schemas.topics import Topic
 
 TOKEN = 10**18
+LAUNCHPAD_CHAIN = 5925
+"""Has the contract of that profile; the others have that of `orchestrator`."""
 PATIENCE_SECONDS = 90
 
 
@@ -105,9 +108,11 @@ class World:
         """Each of these requests has exactly one `Minted` on its chain."""
         events = await self.stack.holders.minted_events(chain_id)
         counts = dict.fromkeys(keys, 0)
+        padded = self.stack.chains[chain_id].launchpad
+        names = {contract_id(key) if padded else key: key for key in keys}
         for event in events:
-            if event.request_id in counts:
-                counts[event.request_id] += 1
+            if event.request_id in names:
+                counts[names[event.request_id]] += 1
         wrong = {key: count for key, count in counts.items() if count != 1}
         assert not wrong, f"minted other than once: {wrong}"
 
