@@ -24,6 +24,7 @@ from projections.rebuilding.schemas import REBUILD_LOCK
 from projections.rebuilding.tables import COMPARED
 from projections.store import Store
 from schemas.base import Record, encode_value, instant
+from schemas.controls import WorkPaused
 from schemas.dead_letters import DeadLetter, DeadLetterReason
 from schemas.evm import ContractEvent, EventName
 from tests.projections.facts import (
@@ -84,6 +85,7 @@ async def log(stack: EmbeddedStack) -> str:
     async with producing(stack) as producer:
         await send(producer, [*facts, *lanes, letter, letter, evidence("b-stray")])
         await send(producer, [minted(n) for n in range(5)])
+        await send(producer, [WorkPaused(scope="all", order="b-1", who="ann", why="planted")])
         await send(producer, [followed(5920, 11), received("b-odd\x00", user="no\u2400body")])
         await producer.send_and_wait("requests", b"garbage", partition=2)
     return brokers
@@ -218,6 +220,7 @@ PLANTS = {
     "lane_transactions": "UPDATE lane_transactions SET state = 'FINAL' WHERE state = 'PREPARED'",
     "lane_work": "DELETE FROM lane_work",
     "lane_facts": "UPDATE lane_facts SET value = '{}'",
+    "pause_facts": "UPDATE pause_facts SET why = 'other'",
     "chain_heads": "UPDATE chain_heads SET to_hash = 'x'",
     "dead_letters": "UPDATE dead_letters SET detail = 'other'",
     "projection_faults": "UPDATE projection_faults SET reason = 'other'",
