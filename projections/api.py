@@ -10,6 +10,7 @@ from aiohttp import web
 from projections import (
     assets,
     controls_routes,
+    docs_routes,
     health_routes,
     lane_routes,
     overview,
@@ -34,6 +35,7 @@ ROUTES: tuple[Callable[[], list[web.RouteDef]], ...] = (
     status_routes.routes,
     lane_routes.routes,
     controls_routes.routes,
+    docs_routes.routes,
     serving.routes,
     webhook_routes.routes,
     overview.routes,

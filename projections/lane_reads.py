@@ -18,6 +18,7 @@ from projections.lanes import (
     WorkState,
 )
 from projections.store import Row, Store
+from projections.text import to_column
 from projections.writer import selection
 
 CLOSED_SHOWN = 16
@@ -69,7 +70,7 @@ async def all_lanes(store: Store, terms: ApiTerms) -> list[LaneView]:
 async def one_lane(store: Store, terms: ApiTerms, chain_id: int, wallet: str) -> LaneView | None:
     """The wallet in any spelling of its hex digits."""
     where: LiteralString = " WHERE chain_id = %s AND lower(wallet) = lower(%s)"
-    rows = await store.rows(_LANES + where, [chain_id, wallet])
+    rows = await store.rows(_LANES + where, [chain_id, to_column(wallet)])
     if not rows:
         return None
     lane = Lane(**rows[0])

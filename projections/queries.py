@@ -111,7 +111,7 @@ _SEARCH: LiteralString = (
 def searched(text: str) -> list[str]:
     """The values of `_SEARCH`: id, address, fiatRef or transaction as a whole, or a key's start."""
     word = to_column(text)
-    return [word, word, word, word, text.lower(), word, word + "\U0010ffff"]
+    return [word, word, word, word, word.lower(), word, word + "\U0010ffff"]
 
 
 def _column(text: str | None) -> str | None:
