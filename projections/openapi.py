@@ -187,6 +187,13 @@ OPERATIONS: Mapping[str, Operation] = {
             Parameter("changes", _STRINGS, "Only facts that change a request's status."),
         ),
     ),
+    "/webhooks": Operation(
+        "listWebhooks",
+        "feed",
+        "How each webhook's endpoint stands",
+        "",
+        {200: models.Webhooks},
+    ),
     "/overview": Operation(
         "getOverview",
         "operating",

@@ -334,3 +334,34 @@ class Overview(Answer):
     latency: Series[LatencyPoint]
     chains: list[ChainShown]
     dead_letters: dict[str, int]
+
+
+class WebhookTurn(Answer):
+    """The event that is being tried again."""
+
+    topic: str
+    partition: int
+    offset: int
+    fact_id: str | None
+    since: Moment | None
+    attempts: int
+    next_attempt_at: Moment | None
+
+
+class Webhook(Answer):
+    """How one endpoint stands. `lag_records` is null where Kafka does not answer."""
+
+    name: str
+    url: str
+    state: str
+    problem: str | None
+    delivered: int
+    delivered_at: Moment | None
+    lag_records: int | None
+    dead_letters: int
+    in_turn: WebhookTurn | None
+    served_by: str | None
+
+
+class Webhooks(Answer):
+    items: list[Webhook]

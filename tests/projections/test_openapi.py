@@ -94,6 +94,7 @@ PATHS: list[tuple[str, type[BaseModel]]] = [
     ("/lanes", models.Lanes),
     (f"/lanes/{CHAIN}/{WALLET}", models.Lane),
     ("/controls", models.Controls),
+    ("/webhooks", models.Webhooks),
     ("/overview", models.Overview),
     ("/health", models.Health),
     ("/health/ready", models.Ready),
