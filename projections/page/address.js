@@ -1,7 +1,17 @@
 // What is shown, as the part of the URL behind `#`: whoever gets the link sees the same.
 
 export const FILTERS = [
-  "search", "type", "status", "stage", "chainId", "user", "fiatRef", "txHash", "createdFrom", "createdTo", "at",
+  "search",
+  "type",
+  "status",
+  "stage",
+  "chainId",
+  "user",
+  "fiatRef",
+  "txHash",
+  "createdFrom",
+  "createdTo",
+  "at",
 ];
 export const WINDOWS = { "15m": "15 min", "1h": "1 h", "6h": "6 h", "24h": "24 h" };
 const KNOWN = [...FILTERS, "cursor", "request", "window"];

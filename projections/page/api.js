@@ -109,7 +109,10 @@ export async function get(path, { signal = null, keep = false, accept = [], apar
   let response;
   try {
     response = await fetch(path, {
-      headers: headers({ Accept: "application/json", ...(held ? { "If-None-Match": held.etag } : {}) }),
+      headers: headers({
+        Accept: "application/json",
+        ...(held ? { "If-None-Match": held.etag } : {}),
+      }),
       signal: signal && AbortSignal.any ? AbortSignal.any([signal, limit]) : signal || limit,
       cache: "no-store",
       credentials: "omit",
@@ -121,7 +124,8 @@ export async function get(path, { signal = null, keep = false, accept = [], apar
     throw new ApiError("offline", slow ? "no answer within 20 s" : "the API cannot be reached");
   }
   if (!apart) note(budgetOf(path), response);
-  if (response.status === 304 && held) return { body: held.body, changed: false, headers: response.headers };
+  if (response.status === 304 && held)
+    return { body: held.body, changed: false, headers: response.headers };
   if (!response.ok && !accept.includes(response.status)) {
     const after = Number.parseFloat(header(response, "Retry-After") || "");
     const wait = Number.isFinite(after) ? after : response.status === 429 ? 60 : null;

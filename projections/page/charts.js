@@ -1,7 +1,7 @@
 // Small charts of our own: axes with units, a tooltip by pointer or arrow keys, and the same numbers
 // as a table. Lines differ in dash as well as in colour.
 
-import { h, s, byId } from "./dom.js";
+import { h, s } from "./dom.js";
 import * as format from "./format.js";
 
 const HEIGHT = 168;
@@ -15,7 +15,8 @@ export function ticks(largest, least = 0) {
   const step = [1, 2, 2.5, 5, 10].map((unit) => unit * power).find((value) => value >= raw * 0.999);
   const found = [];
   const begin = Math.floor(least / step);
-  for (let index = begin; index * step < largest + step * 0.999; index += 1) found.push(index * step);
+  for (let index = begin; index * step < largest + step * 0.999; index += 1)
+    found.push(index * step);
   return found;
 }
 
@@ -34,7 +35,12 @@ export class Chart {
     this.node = h(
       "figure",
       { class: "panel chart", id, "aria-labelledby": `${id}-title` },
-      h("figcaption", {}, h("h2", { id: `${id}-title` }, title), h("span", { class: "muted" }, unit)),
+      h(
+        "figcaption",
+        {},
+        h("h2", { id: `${id}-title` }, title),
+        h("span", { class: "muted" }, unit),
+      ),
       this.value,
       this.legend,
       h("div", { class: "plot-frame" }, this.plot, this.tip),
@@ -63,13 +69,13 @@ export class Chart {
     this.details.hidden = false;
     this.value.textContent = data.headline;
     this.legend.replaceChildren(
-      ...data.series.map((line) => h("li", { class: line.style }, this._key(line), line.name)),
+      ...data.series.map((line) => h("li", { class: line.style }, this._key(), line.name)),
     );
     this._render();
     this._table();
   }
 
-  _key(line) {
+  _key() {
     const mark = this.data.bars
       ? s("rect", { x: 3, y: 2, width: 8, height: 8, rx: 1.5, class: "bar" })
       : s("line", { x1: 0, y1: 6, x2: 16, y2: 6, class: "line" });
@@ -83,7 +89,10 @@ export class Chart {
     const marks = ticks(Math.max(0, ...values), Math.min(0, ...values));
     const lowest = marks[0];
     const top = marks.at(-1);
-    const inner = { width: width - MARGIN.left - MARGIN.right, height: HEIGHT - MARGIN.top - MARGIN.bottom };
+    const inner = {
+      width: width - MARGIN.left - MARGIN.right,
+      height: HEIGHT - MARGIN.top - MARGIN.bottom,
+    };
     const y = (value) => MARGIN.top + inner.height * (1 - (value - lowest) / (top - lowest || 1));
     const step = inner.width / (bars ? columns.length : Math.max(1, columns.length - 1));
     const x = (index) => MARGIN.left + step * (bars ? index + 0.5 : index);
@@ -91,13 +100,22 @@ export class Chart {
     const svg = s(
       "svg",
       {
-        viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, role: "img", tabindex: 0,
+        viewBox: `0 0 ${width} ${HEIGHT}`,
+        width,
+        height: HEIGHT,
+        role: "img",
+        tabindex: 0,
         "aria-label": `${this.title}, ${this.unit}. ${summary} Arrow keys read single points.`,
       },
       this._grid(marks, y, width),
       this._labels(columns, x, inner.width, bars),
       bars ? this._bars(series, x, y, step) : this._lines(series, x, y, lowest),
-      s("line", { class: "cursor", y1: MARGIN.top, y2: HEIGHT - MARGIN.bottom, visibility: "hidden" }),
+      s("line", {
+        class: "cursor",
+        y1: MARGIN.top,
+        y2: HEIGHT - MARGIN.bottom,
+        visibility: "hidden",
+      }),
     );
     this._listen(svg, x, width);
     this.plot.replaceChildren(svg);
@@ -107,18 +125,35 @@ export class Chart {
 
   _grid(marks, y, width) {
     return marks.map((value) => [
-      s("line", { class: "grid", x1: MARGIN.left, x2: width - MARGIN.right, y1: y(value), y2: y(value) }),
-      s("text", { class: "tick", x: MARGIN.left - 6, y: y(value) + 4, "text-anchor": "end" }, format.compact(value)),
+      s("line", {
+        class: "grid",
+        x1: MARGIN.left,
+        x2: width - MARGIN.right,
+        y1: y(value),
+        y2: y(value),
+      }),
+      s(
+        "text",
+        { class: "tick", x: MARGIN.left - 6, y: y(value) + 4, "text-anchor": "end" },
+        format.compact(value),
+      ),
     ]);
   }
 
   _labels(columns, x, width, bars) {
-    const every = Math.max(1, Math.ceil(columns.length / Math.max(2, Math.floor(width / (bars ? 44 : 72)))));
+    const every = Math.max(
+      1,
+      Math.ceil(columns.length / Math.max(2, Math.floor(width / (bars ? 44 : 72)))),
+    );
     return columns.map((column, index) => {
       const last = columns.length - 1;
       if (bars ? index % every : (last - index) % every) return null;
       const anchor = bars ? "middle" : index === last ? "end" : index === 0 ? "start" : "middle";
-      return s("text", { class: "tick", x: x(index), y: HEIGHT - 7, "text-anchor": anchor }, column.label);
+      return s(
+        "text",
+        { class: "tick", x: x(index), y: HEIGHT - 7, "text-anchor": anchor },
+        column.label,
+      );
     });
   }
 
@@ -133,16 +168,23 @@ export class Chart {
         } else piece.push([x(index), y(value)]);
       });
       if (piece.length) pieces.push(piece);
-      const path = (points) => "M" + points.map(([px, py]) => `${px.toFixed(1)} ${py.toFixed(1)}`).join("L");
+      const path = (points) =>
+        "M" + points.map(([px, py]) => `${px.toFixed(1)} ${py.toFixed(1)}`).join("L");
       return s(
         "g",
         { class: line.style },
-        line.area && pieces.map((points) => s("path", {
-          class: "area", d: `${path(points)}L${points.at(-1)[0].toFixed(1)} ${y(lowest)}L${points[0][0].toFixed(1)} ${y(lowest)}Z`,
-        })),
-        pieces.map((points) => points.length === 1
-          ? s("circle", { class: "dot", cx: points[0][0], cy: points[0][1], r: 2.5 })
-          : s("path", { class: "line", d: path(points) })),
+        line.area &&
+          pieces.map((points) =>
+            s("path", {
+              class: "area",
+              d: `${path(points)}L${points.at(-1)[0].toFixed(1)} ${y(lowest)}L${points[0][0].toFixed(1)} ${y(lowest)}Z`,
+            }),
+          ),
+        pieces.map((points) =>
+          points.length === 1
+            ? s("circle", { class: "dot", cx: points[0][0], cy: points[0][1], r: 2.5 })
+            : s("path", { class: "line", d: path(points) }),
+        ),
       );
     });
   }
@@ -150,14 +192,24 @@ export class Chart {
   _bars(series, x, y, step) {
     const room = Math.min(44, step * 0.72);
     const each = room / series.length;
-    return series.map((line, place) => s(
-      "g",
-      { class: line.style },
-      line.values.map((value, index) => value === null ? null : s("rect", {
-        class: "bar", x: x(index) - room / 2 + place * each, width: Math.max(2, each - 2),
-        y: Math.min(y(value), y(0)), height: Math.max(1, Math.abs(y(value) - y(0))), rx: 1.5,
-      })),
-    ));
+    return series.map((line, place) =>
+      s(
+        "g",
+        { class: line.style },
+        line.values.map((value, index) =>
+          value === null
+            ? null
+            : s("rect", {
+                class: "bar",
+                x: x(index) - room / 2 + place * each,
+                width: Math.max(2, each - 2),
+                y: Math.min(y(value), y(0)),
+                height: Math.max(1, Math.abs(y(value) - y(0))),
+                rx: 1.5,
+              }),
+        ),
+      ),
+    );
   }
 
   _listen(svg, x, width) {
@@ -176,7 +228,10 @@ export class Chart {
     svg.addEventListener("keydown", (event) => {
       const at = this.active ?? columns.length;
       const goal = {
-        ArrowLeft: at - 1, ArrowRight: this.active === null ? 0 : at + 1, Home: 0, End: columns.length - 1,
+        ArrowLeft: at - 1,
+        ArrowRight: this.active === null ? 0 : at + 1,
+        Home: 0,
+        End: columns.length - 1,
       }[event.key];
       if (event.key === "Escape" && this.active !== null) {
         event.stopPropagation();
@@ -198,14 +253,22 @@ export class Chart {
     cursor.setAttribute("visibility", "visible");
     this.tip.replaceChildren(
       h("strong", {}, columns[index].title),
-      ...series.map((line) => h(
-        "span", { class: line.style }, this._key(line), `${line.name} `, h("b", {}, show(line, index)),
-      )),
+      ...series.map((line) =>
+        h(
+          "span",
+          { class: line.style },
+          this._key(),
+          `${line.name} `,
+          h("b", {}, show(line, index)),
+        ),
+      ),
     );
     this.tip.hidden = false;
     const left = x(index) > width / 2;
     this.tip.style.left = left ? "auto" : `${x(index) + 10}px`;
-    this.tip.style.right = left ? `${Math.max(0, this.plot.clientWidth - x(index)) + 10}px` : "auto";
+    this.tip.style.right = left
+      ? `${Math.max(0, this.plot.clientWidth - x(index)) + 10}px`
+      : "auto";
   }
 
   _hide(svg) {
@@ -217,126 +280,45 @@ export class Chart {
   _table() {
     if (!this.data || !this.details.open) return;
     const { columns, series, show, axis } = this.data;
-    const filled = columns.map((_, index) => index).filter((index) => series.some((line) => line.values[index]));
+    const filled = columns
+      .map((_, index) => index)
+      .filter((index) => series.some((line) => line.values[index]));
     const rows = (filled.length ? filled : [columns.length - 1]).reverse();
-    this.table.replaceChildren(h(
-      "table",
-      {},
-      h("caption", { class: "visually-hidden" }, `${this.title}, ${this.unit}; what is zero is left out`),
-      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, axis), series.map((line) => h("th", { scope: "col" }, line.name)))),
-      h("tbody", {}, rows.map((index) => h(
-        "tr", {}, h("th", { scope: "row" }, columns[index].title), series.map((line) => h("td", {}, show(line, index))),
-      ))),
-    ));
+    this.table.replaceChildren(
+      h(
+        "table",
+        {},
+        h(
+          "caption",
+          { class: "visually-hidden" },
+          `${this.title}, ${this.unit}; what is zero is left out`,
+        ),
+        h(
+          "thead",
+          {},
+          h(
+            "tr",
+            {},
+            h("th", { scope: "col" }, axis),
+            series.map((line) => h("th", { scope: "col" }, line.name)),
+          ),
+        ),
+        h(
+          "tbody",
+          {},
+          rows.map((index) =>
+            h(
+              "tr",
+              {},
+              h("th", { scope: "row" }, columns[index].title),
+              series.map((line) => h("td", {}, show(line, index))),
+            ),
+          ),
+        ),
+      ),
+    );
     this.table.tabIndex = 0;
     this.table.setAttribute("role", "region");
     this.table.setAttribute("aria-label", `${this.title} as a table`);
-  }
-}
-
-function columnsOf(points, seconds) {
-  return points.map((point) => ({
-    label: seconds < 60 ? format.minuteOf(point.at) : format.minuteOf(point.at),
-    title: seconds < 60 ? format.clockOf(point.at) : `${format.minuteOf(point.at)}, ${format.duration(seconds)}`,
-  }));
-}
-
-const total = (points, name) => points.reduce((sum, point) => sum + point[name], 0);
-
-function throughput(chart, body) {
-  const { points, bucketSeconds } = body.throughput;
-  const rate = (name) => points.map((point) => (point[name] * 60) / bucketSeconds);
-  const sums = ["received", "completed", "failed"].map((name) => total(points, name));
-  const words = `${format.count(sums[0])} received, ${format.count(sums[1])} completed, ${format.count(sums[2])} failed`;
-  chart.draw({
-    axis: "Time",
-    headline: words,
-    summary: `In this window: ${words}.`,
-    columns: columnsOf(points, bucketSeconds),
-    series: [
-      { name: "received", values: rate("received"), style: "s1" },
-      { name: "completed", values: rate("completed"), style: "s2" },
-      { name: "failed", values: rate("failed"), style: "s3" },
-    ],
-    show: (line, index) => format.compact(line.values[index]),
-  });
-}
-
-function latency(chart, body) {
-  const { points, bucketSeconds } = body.latency;
-  const known = points.filter((point) => point.count);
-  const last = known.at(-1);
-  const show = (value) => (value === null ? "–" : format.duration(value));
-  const words = last
-    ? `p50 ${show(last.p50Seconds)}, p95 ${show(last.p95Seconds)}, p99 ${show(last.p99Seconds)}`
-    : "Nothing completed in this window";
-  const series = [["p50", "p50Seconds", "s2"], ["p95", "p95Seconds", "s1"], ["p99", "p99Seconds", "s4"]];
-  chart.draw({
-    axis: "Time",
-    headline: words,
-    summary: last ? `Latest: ${words}.` : `${words}.`,
-    columns: columnsOf(points, bucketSeconds),
-    series: series.map(([name, field, style]) => ({ name, style, values: points.map((point) => point[field]) })),
-    show: (line, index) => show(line.values[index]),
-  });
-}
-
-function backlog(chart, body) {
-  const { points, bucketSeconds } = body.throughput;
-  const now = points.at(-1).open;
-  const most = Math.max(...points.map((point) => point.open));
-  const words = `${format.count(now)} open now, ${format.count(most)} at most`;
-  chart.draw({
-    axis: "Time",
-    headline: words,
-    summary: `${words} in this window.`,
-    columns: columnsOf(points, bucketSeconds),
-    series: [{ name: "open", values: points.map((point) => point.open), style: "s1", area: true }],
-    show: (line, index) => format.count(line.values[index]),
-  });
-}
-
-function supply(chart, body) {
-  const chains = body.chains;
-  const sum = chains.reduce((all, chain) => all + BigInt(chain.supply), 0n);
-  const words = `${format.tokens(String(sum), 2)} on ${chains.length} ${chains.length === 1 ? "chain" : "chains"}`;
-  const fields = [["minted", "s2"], ["redeemed", "s1"], ["supply", "s4"]];
-  chart.draw({
-    axis: "Chain",
-    bars: true,
-    headline: words,
-    summary: `Supply, minted less redeemed: ${chains.map((chain) => `chain ${chain.chainId} ${format.tokens(chain.supply, 2)}`).join(", ")}.`,
-    columns: chains.map((chain) => ({ label: String(chain.chainId), title: `Chain ${chain.chainId}` })),
-    series: fields.map(([name, style]) => ({
-      name, style, values: chains.map((chain) => format.asNumber(chain[name])),
-      exact: chains.map((chain) => format.tokens(chain[name], 2)),
-    })),
-    show: (line, index) => line.exact[index],
-  });
-}
-
-const DRAWN = [
-  ["throughput", "Throughput", "requests per minute", throughput],
-  ["latency", "Latency", "seconds, received to completed", latency],
-  ["backlog", "Backlog", "requests not ended", backlog],
-  ["supply", "Supply", "tokens, by chain", supply],
-];
-
-export class Charts {
-  constructor() {
-    this.charts = DRAWN.map(([id, title, unit, draw]) => [new Chart(`chart-${id}`, title, unit), draw]);
-    byId("charts").append(...this.charts.map(([chart]) => chart.node));
-  }
-
-  show(body) {
-    for (const [chart, draw] of this.charts) {
-      if (draw === supply && !body.chains.length) {
-        chart.message(h("p", { class: "empty" }, "No chain is configured or known."));
-      } else draw(chart, body);
-    }
-  }
-
-  message(make) {
-    for (const [chart] of this.charts) if (!chart.data) chart.message(make());
   }
 }

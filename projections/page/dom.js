@@ -10,7 +10,11 @@ function build(node, properties, children) {
     else if (name === "value") node.value = value;
     else node.setAttribute(name, value === true ? "" : String(value));
   }
-  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  node.append(
+    ...children
+      .flat(Infinity)
+      .filter((child) => child !== null && child !== undefined && child !== false),
+  );
   return node;
 }
 
@@ -34,13 +38,19 @@ const ICONS = {
   copied: ["M3.5 8.5l3 3 6-7", null],
   close: ["M4 4l8 8M12 4l-8 8", null],
   search: ["M7 2.8a4.2 4.2 0 1 0 0 8.4 4.2 4.2 0 0 0 0-8.4ZM10.2 10.2l3.3 3.3", null],
-  light: ["M8 5.2a2.8 2.8 0 1 0 0 5.6 2.8 2.8 0 0 0 0-5.6ZM8 1.5v1.6M8 12.9v1.6M1.5 8h1.6M12.9 8h1.6M3.4 3.4l1.1 1.1M11.5 11.5l1.1 1.1M12.6 3.4l-1.1 1.1M4.5 11.5l-1.1 1.1", null],
+  light: [
+    "M8 5.2a2.8 2.8 0 1 0 0 5.6 2.8 2.8 0 0 0 0-5.6ZM8 1.5v1.6M8 12.9v1.6M1.5 8h1.6M12.9 8h1.6M3.4 3.4l1.1 1.1M11.5 11.5l1.1 1.1M12.6 3.4l-1.1 1.1M4.5 11.5l-1.1 1.1",
+    null,
+  ],
   dark: ["M12.8 9.7A5.5 5.5 0 0 1 6.3 3.2a5.5 5.5 0 1 0 6.5 6.5Z", null],
   hold: ["M6 3.5v9M10 3.5v9", null],
   go: ["M5 3.5l7 4.5-7 4.5Z", null],
   key: ["M5.5 7.5a3 3 0 1 0 0 3M8 9h6M12 9v2.4", null],
   help: ["M6 6.2a2 2 0 1 1 2.9 1.8c-.6.3-.9.7-.9 1.3M8 11.6v.2", null],
-  link: ["M6.8 9.2l2.4-2.4M7.4 4.9l1.2-1.2a2.6 2.6 0 0 1 3.7 3.7l-1.2 1.2M8.6 11.1l-1.2 1.2a2.6 2.6 0 0 1-3.7-3.7l1.2-1.2", null],
+  link: [
+    "M6.8 9.2l2.4-2.4M7.4 4.9l1.2-1.2a2.6 2.6 0 0 1 3.7 3.7l-1.2 1.2M8.6 11.1l-1.2 1.2a2.6 2.6 0 0 1-3.7-3.7l1.2-1.2",
+    null,
+  ],
   more: ["M3 5h10M5 8h6M7 11h2", null],
 };
 
@@ -48,8 +58,22 @@ export function icon(name) {
   const [outline, filled] = ICONS[name];
   return s(
     "svg",
-    { viewBox: "0 0 16 16", width: 16, height: 16, class: `icon icon-${name}`, "aria-hidden": "true", focusable: "false" },
-    s("path", { d: outline, fill: "none", stroke: "currentColor", "stroke-width": 1.5, "stroke-linecap": "round", "stroke-linejoin": "round" }),
+    {
+      viewBox: "0 0 16 16",
+      width: 16,
+      height: 16,
+      class: `icon icon-${name}`,
+      "aria-hidden": "true",
+      focusable: "false",
+    },
+    s("path", {
+      d: outline,
+      fill: "none",
+      stroke: "currentColor",
+      "stroke-width": 1.5,
+      "stroke-linecap": "round",
+      "stroke-linejoin": "round",
+    }),
     filled && s("path", { d: filled, fill: "currentColor" }),
   );
 }
@@ -61,11 +85,15 @@ export function fill(node, ...children) {
   holder.append(...fresh);
   const mark = holder.childNodes.length + holder.outerHTML;
   if (node.dataset && node.mark === mark) return false;
-  const focused = node.contains(document.activeElement) ? document.activeElement.dataset.focus : null;
+  const focused = node.contains(document.activeElement)
+    ? document.activeElement.dataset.focus
+    : null;
   node.replaceChildren(...holder.childNodes);
   node.mark = mark;
   if (focused) {
-    const again = [...node.querySelectorAll("[data-focus]")].find((item) => item.dataset.focus === focused);
+    const again = [...node.querySelectorAll("[data-focus]")].find(
+      (item) => item.dataset.focus === focused,
+    );
     if (again) again.focus({ preventScroll: true });
   }
   return true;
@@ -135,7 +163,12 @@ export function problem(title, detail, again) {
     { class: "problem", role: "alert" },
     icon("warning"),
     h("div", {}, h("strong", {}, title), h("p", {}, detail)),
-    again && h("button", { type: "button", class: "button", onclick: again, "data-focus": "again" }, "Try again"),
+    again &&
+      h(
+        "button",
+        { type: "button", class: "button", onclick: again, "data-focus": "again" },
+        "Try again",
+      ),
   );
 }
 

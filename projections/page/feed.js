@@ -94,7 +94,10 @@ export class Feed {
       const more = { Accept: "text/event-stream" };
       if (this.cursor !== null) more["Last-Event-ID"] = this.cursor;
       const response = await fetch(this.path, {
-        headers: headers(more), signal: this.stop.signal, cache: "no-store", credentials: "omit",
+        headers: headers(more),
+        signal: this.stop.signal,
+        cache: "no-store",
+        credentials: "omit",
       });
       const type = response.headers.get("Content-Type") || "";
       if (!response.ok || !type.startsWith("text/event-stream")) {

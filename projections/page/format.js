@@ -2,7 +2,11 @@
 
 export const TOKEN_DECIMALS = 18; // of the contract; base units are shown beside where it matters
 
-const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const clock = new Intl.DateTimeFormat("en-GB", {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+});
 const minute = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 const day = new Intl.DateTimeFormat("en-GB", { day: "2-digit", month: "short" });
 const number = new Intl.NumberFormat("en-GB");
@@ -36,7 +40,8 @@ export function duration(seconds) {
 }
 
 /** An age for tables: no fraction, so that it does not flicker. */
-export const age = (seconds) => (seconds < 10 ? `${Math.floor(Math.max(0, seconds))} s` : duration(seconds));
+export const age = (seconds) =>
+  seconds < 10 ? `${Math.floor(Math.max(0, seconds))} s` : duration(seconds);
 
 export const isBaseUnits = (text) => /^-?\d{1,100}$/.test(text || "");
 
@@ -73,7 +78,12 @@ export function short(text, head = 6, tail = 4) {
 export function compact(value) {
   const size = Math.abs(value);
   if (size >= 1e15) return value.toExponential(0);
-  for (const [limit, unit] of [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
+  for (const [limit, unit] of [
+    [1e12, "T"],
+    [1e9, "G"],
+    [1e6, "M"],
+    [1e3, "k"],
+  ]) {
     if (size >= limit) return `${+(value / limit).toFixed(1)}${unit}`;
   }
   return String(+value.toFixed(size < 1 ? 2 : 1));
@@ -81,8 +91,11 @@ export function compact(value) {
 
 /** "RELAYING" as "Relaying"; "RequestReceived" as "Request received". */
 export function words(code) {
-  const spaced = String(code).includes("_") || code === String(code).toUpperCase()
-    ? String(code).replaceAll("_", " ").toLowerCase()
-    : String(code).replace(/([a-z])([A-Z])/g, "$1 $2").toLowerCase();
+  const spaced =
+    String(code).includes("_") || code === String(code).toUpperCase()
+      ? String(code).replaceAll("_", " ").toLowerCase()
+      : String(code)
+          .replace(/([a-z])([A-Z])/g, "$1 $2")
+          .toLowerCase();
   return spaced.charAt(0).toUpperCase() + spaced.slice(1);
 }

@@ -28,7 +28,11 @@ const SIGNS = {
 
 export function stateOf(slot) {
   const mined = slot.state === "INCLUDED" || slot.state === "FINAL";
-  return mined && slot.succeeded === false ? "REVERTED" : slot.state in STATES ? slot.state : "PREPARED";
+  return mined && slot.succeeded === false
+    ? "REVERTED"
+    : slot.state in STATES
+      ? slot.state
+      : "PREPARED";
 }
 
 function square(state) {
@@ -52,7 +56,10 @@ function picture(lane, width) {
   const height = rows * (SIZE + GAP) + 2;
   const name = `Nonces of ${format.short(lane.wallet)} on chain ${lane.chainId}`;
   const svg = s("svg", {
-    width: Math.min(columns, lane.slots.length) * (SIZE + GAP), height, class: "slots", role: "group",
+    width: Math.min(columns, lane.slots.length) * (SIZE + GAP),
+    height,
+    class: "slots",
+    role: "group",
     "aria-label": `${name}; arrow keys move, Enter opens the request`,
   });
   lane.slots.forEach((slot, index) => {
@@ -61,8 +68,11 @@ function picture(lane, width) {
     const node = s(
       "g",
       {
-        transform: place, class: `slot slot-${state}${lane.blockedBy && slot.nonce === lane.blockedBy.nonce ? " lowest" : ""}`,
-        role: "button", tabindex: index === lane.slots.length - 1 ? 0 : -1, "aria-label": labelOf(slot),
+        transform: place,
+        class: `slot slot-${state}${lane.blockedBy && slot.nonce === lane.blockedBy.nonce ? " lowest" : ""}`,
+        role: "button",
+        tabindex: index === lane.slots.length - 1 ? 0 : -1,
+        "aria-label": labelOf(slot),
         "data-focus": `slot:${lane.chainId}:${lane.wallet}:${slot.nonce}`,
         "aria-disabled": slot.requestKey ? null : "true",
         "data-key": slot.requestKey || null,
@@ -84,7 +94,14 @@ function listen(svg, columns) {
     const slots = [...svg.querySelectorAll(".slot")];
     const at = slots.indexOf(document.activeElement);
     if (at < 0) return;
-    const move = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns, Home: -at, End: slots.length - 1 - at }[event.key];
+    const move = {
+      ArrowRight: 1,
+      ArrowLeft: -1,
+      ArrowDown: columns,
+      ArrowUp: -columns,
+      Home: -at,
+      End: slots.length - 1 - at,
+    }[event.key];
     if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
       open(slots[at]);
@@ -109,14 +126,20 @@ function sentence(lane) {
   const parts = [...counts].map(([name, count]) => `${count} ${name}`).join(", ");
   const range = `Nonces ${lane.slots[0].nonce} to ${lane.slots.at(-1).nonce}: ${parts}.`;
   const hidden = lane.hiddenSlots ? ` ${lane.hiddenSlots} more in between.` : "";
-  const blocked = lane.blockedBy && !lane.halted && !lane.setAside ? ` Blocked: ${lane.blockedBy.reason}.` : "";
+  const blocked =
+    lane.blockedBy && !lane.halted && !lane.setAside ? ` Blocked: ${lane.blockedBy.reason}.` : "";
   return range + hidden + blocked;
 }
 
 /** The state of a whole lane: a word, its kind, and why. */
 export function condition(lane) {
   if (lane.halted) return ["Halted", "failed", lane.halted.reason];
-  if (lane.stuck) return ["Stuck", "warning", lane.blockedBy ? lane.blockedBy.reason : "nothing moves although replacements went out"];
+  if (lane.stuck)
+    return [
+      "Stuck",
+      "warning",
+      lane.blockedBy ? lane.blockedBy.reason : "nothing moves although replacements went out",
+    ];
   if (lane.setAside) return ["Set aside", "warning", lane.setAside.reason];
   if (lane.inFlight || lane.waiting) return ["Working", "processing", ""];
   return ["Idle", "pending", ""];
@@ -131,20 +154,41 @@ function stuckTable(lane) {
     h("summary", {}, `Open nonces as a table (${open.length})`),
     h(
       "div",
-      { class: "scroll", tabindex: 0, role: "region", "aria-label": `Open nonces of ${lane.wallet} on chain ${lane.chainId}` },
+      {
+        class: "scroll",
+        tabindex: 0,
+        role: "region",
+        "aria-label": `Open nonces of ${lane.wallet} on chain ${lane.chainId}`,
+      },
       h(
         "table",
         {},
-        h("thead", {}, h("tr", {}, ["Nonce", "State", "Since", "Versions", "Transaction"].map((name) => h("th", { scope: "col" }, name)))),
-        h("tbody", {}, open.map((slot) => h(
-          "tr",
+        h(
+          "thead",
           {},
-          h("th", { scope: "row" }, String(slot.nonce)),
-          h("td", {}, STATES[stateOf(slot)][0]),
-          h("td", {}, h("span", { "data-since": slot.since })),
-          h("td", {}, String(slot.versions)),
-          h("td", {}, copyable(slot.txHash, format.short(slot.txHash), "transaction hash")),
-        ))),
+          h(
+            "tr",
+            {},
+            ["Nonce", "State", "Since", "Versions", "Transaction"].map((name) =>
+              h("th", { scope: "col" }, name),
+            ),
+          ),
+        ),
+        h(
+          "tbody",
+          {},
+          open.map((slot) =>
+            h(
+              "tr",
+              {},
+              h("th", { scope: "row" }, String(slot.nonce)),
+              h("td", {}, STATES[stateOf(slot)][0]),
+              h("td", {}, h("span", { "data-since": slot.since })),
+              h("td", {}, String(slot.versions)),
+              h("td", {}, copyable(slot.txHash, format.short(slot.txHash), "transaction hash")),
+            ),
+          ),
+        ),
       ),
     ),
   );
@@ -183,25 +227,48 @@ function legend(lanes) {
   return h(
     "ul",
     { class: "legend slot-legend", "aria-label": "Signs of the nonces" },
-    Object.keys(STATES).filter((state) => seen.has(state)).map((state) => h(
-      "li",
-      { title: STATES[state][1] },
-      s("svg", { width: SIZE, height: SIZE, "aria-hidden": "true", class: `slot slot-${state}` }, square(state)),
-      STATES[state][0],
-    )),
+    Object.keys(STATES)
+      .filter((state) => seen.has(state))
+      .map((state) =>
+        h(
+          "li",
+          { title: STATES[state][1] },
+          s(
+            "svg",
+            { width: SIZE, height: SIZE, "aria-hidden": "true", class: `slot slot-${state}` },
+            square(state),
+          ),
+          STATES[state][0],
+        ),
+      ),
   );
 }
 
 export function showLanes(lanes) {
   const body = byId("lanes").querySelector(".body");
   if (!lanes.length) {
-    return fill(body, empty("No lane yet", "A lane opens when a wallet relays its first transaction."));
+    return fill(
+      body,
+      empty("No lane yet", "A lane opens when a wallet relays its first transaction."),
+    );
   }
   const wide = body.clientWidth;
   const columns = wide > 1000 ? 3 : wide > 640 ? 2 : 1;
   const width = Math.floor((wide - (columns - 1) * 12) / columns) - 34;
-  const opened = new Set([...body.querySelectorAll("details[open]")].map((node) => node.closest("article").getAttribute("aria-label")));
-  const changed = fill(body, legend(lanes), h("div", { class: "lane-grid" }, lanes.map((lane) => card(lane, width))));
+  const opened = new Set(
+    [...body.querySelectorAll("details[open]")].map((node) =>
+      node.closest("article").getAttribute("aria-label"),
+    ),
+  );
+  const changed = fill(
+    body,
+    legend(lanes),
+    h(
+      "div",
+      { class: "lane-grid" },
+      lanes.map((lane) => card(lane, width)),
+    ),
+  );
   if (changed) {
     for (const node of body.querySelectorAll("article")) {
       const details = node.querySelector("details");

@@ -1,19 +1,28 @@
 // Puts the page together: what is asked when, what the feed changes, and what the head says about
 // how fresh all of it is.
 
-import { FILTERS, WINDOWS, go, listen, read } from "./address.js";
+import { FILTERS, go, listen, read } from "./address.js";
 import { ApiError, forget, generous, get, spacing, token } from "./api.js";
-import { Charts } from "./charts.js";
+import { Charts } from "./figures.js";
 import { clearFilters, listenToKeys, openHelp, openToken } from "./dialogs.js";
-import { byId, fill, h, icon, loading, problem } from "./dom.js";
+import { byId, fill, h, loading, problem } from "./dom.js";
 import { Feed } from "./feed.js";
 import * as format from "./format.js";
 import { showLanes } from "./lanes.js";
 import {
-  concerns, failPanel, pausesOf, showConcerns, showControls, showHealth, showPipeline, waitPanels,
+  concerns,
+  failPanel,
+  pausesOf,
+  showConcerns,
+  showControls,
+  showHealth,
+  showPipeline,
+  waitPanels,
 } from "./panels.js";
 import { Requests } from "./requests.js";
+import { showStanding } from "./standing.js";
 import { Story } from "./story.js";
+import { switchTheme, tools, windows } from "./tools.js";
 
 // Milliseconds. A poll costs one of the API's requests (100 in 15 minutes by default), so polls keep
 // their distance; the feed tells the rest in between.
@@ -24,11 +33,22 @@ const HIDDEN_MS = 60_000;
 const HEALTH_MS = 30_000;
 const LIST_MS = 30_000;
 const RETRY_MS = 5_000;
-const STALE_SECONDS = 60;
 
 const state = {
-  overview: null, health: null, controls: undefined, answeredAt: null, skew: 0, error: null,
-  feed: "absent", held: false, due: 0, listDue: 0, asking: false, dirty: false, moved: false, told: false,
+  overview: null,
+  health: null,
+  controls: undefined,
+  answeredAt: null,
+  skew: 0,
+  error: null,
+  feed: "absent",
+  held: false,
+  due: 0,
+  listDue: 0,
+  asking: false,
+  dirty: false,
+  moved: false,
+  told: false,
 };
 const now = () => Date.now() + state.skew;
 const ageOf = (at) => (now() - new Date(at).getTime()) / 1000;
@@ -76,9 +96,14 @@ function failed(error) {
     };
     failPanel("pipeline", "The overview cannot be shown", error, again);
     failPanel("lanes", "The lanes cannot be shown", error, again);
-    charts.message(() => h("p", { class: "empty" }, "No answer from the API yet; the page asks again by itself."));
+    charts.message(() =>
+      h("p", { class: "empty" }, "No answer from the API yet; the page asks again by itself."),
+    );
     if (!Requests.path(read())) requests.fail(error, again);
-    fill(byId("attention").querySelector(".body"), problem("The API does not answer as it should", error.message));
+    fill(
+      byId("attention").querySelector(".body"),
+      problem("The API does not answer as it should", error.message),
+    );
     byId("attention").dataset.kind = "failed";
   }
   head();
@@ -87,7 +112,10 @@ function failed(error) {
 function wantToken(error) {
   if (error.kind !== "unauthorized" || state.told) return;
   state.told = true;
-  openToken(token() ? "The API does not accept this token." : "This API wants a token.", tokenChanged);
+  openToken(
+    token() ? "The API does not accept this token." : "This API wants a token.",
+    tokenChanged,
+  );
 }
 
 function tokenChanged() {
@@ -141,7 +169,8 @@ async function askControls() {
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     if (error.kind === "missing") state.controls = null;
-    else if (!state.controls) return failPanel("controls", "What is paused cannot be shown", error, askControls);
+    else if (!state.controls)
+      return failPanel("controls", "What is paused cannot be shown", error, askControls);
   }
   showControls(state.controls);
   return attention();
@@ -188,7 +217,7 @@ function render() {
   showPipeline(overview);
   charts.show(overview);
   showLanes(overview.lanes);
-  requests.offerChains(overview.chains.map((chain) => chain.chainId));
+  requests.filters.offerChains(overview.chains.map((chain) => chain.chainId));
   if (!Requests.path(read())) requests.set(overview.requests.items, overview.requests.next);
   attention();
   head();
@@ -203,36 +232,8 @@ function attention() {
   document.title = `${list.length ? `(${bad || list.length}) ` : ""}Stablecoin orchestrator`;
 }
 
-/** The word in the head: what to think of everything below it. */
-function condition() {
-  const { error, overview, feed: told } = state;
-  if (error) {
-    const words = {
-      offline: "Disconnected", unauthorized: "Token wanted", forbidden: "Not allowed", limited: "Limit reached",
-    };
-    return ["down", `${words[error.kind] || "API in trouble"}: ${error.message}`];
-  }
-  if (!overview) return ["loading", "Connecting"];
-  if (state.held) return ["held", "Held"];
-  const stale = overview.freshAt === null || ageOf(overview.freshAt) > STALE_SECONDS;
-  if (stale) return ["stale", overview.freshAt === null ? "Stale: the projection has not reached the log's end" : "Stale"];
-  return told === "live" ? ["live", "Live"] : ["polling", "Polling"];
-}
-
 function head() {
-  const [kind, word] = condition();
-  byId("connection").dataset.state = kind;
-  const node = byId("connection-word");
-  if (node.textContent !== word) node.textContent = word;
-  const parts = [];
-  if (state.overview && state.overview.freshAt) {
-    parts.push(`data as of ${format.time(state.overview.freshAt, now())}`);
-  }
-  if (state.error && Number.isFinite(state.due)) {
-    parts.push(`asking again in ${Math.max(0, Math.ceil((state.due - Date.now()) / 1000))} s`);
-  }
-  byId("as-of").textContent = parts.join(", ");
-  byId("connection").title = state.feed === "live" ? "Facts arrive by the feed" : "No feed: the page asks the API now and then";
+  showStanding(state, now());
 }
 
 function tick() {
@@ -246,11 +247,21 @@ function everySecond() {
   const time = Date.now();
   head();
   tick();
-  const eager = state.dirty && state.answeredAt !== null && time - state.answeredAt >= spacing("/overview", apart());
+  const eager =
+    state.dirty &&
+    state.answeredAt !== null &&
+    time - state.answeredAt >= spacing("/overview", apart());
   if (!state.held && (time >= state.due || eager)) refresh();
   const filtered = requests.path !== null && requests.path !== undefined;
   const asOf = read().at;
-  if (!state.held && !asOf && filtered && time >= state.listDue && (state.moved || state.feed !== "live" || requests.error)) list(false);
+  if (
+    !state.held &&
+    !asOf &&
+    filtered &&
+    time >= state.listDue &&
+    (state.moved || state.feed !== "live" || requests.error)
+  )
+    list(false);
 }
 
 // ---- the feed ----------------------------------------------------------------------------------
@@ -262,7 +273,11 @@ function onfact(fact) {
   state.moved = true;
   if (state.held) return;
   if (story) story.apply(fact);
-  if (fact.topic === "requests" && !read().at && requests.apply(fact, requests.path === null && !read().cursor)) {
+  if (
+    fact.topic === "requests" &&
+    !read().at &&
+    requests.apply(fact, requests.path === null && !read().cursor)
+  ) {
     if (painting === null) {
       painting = setTimeout(() => {
         painting = null;
@@ -285,53 +300,13 @@ function onstate(word) {
 
 // ---- tools -------------------------------------------------------------------------------------
 
-function darkNow() {
-  const chosen = document.documentElement.dataset.theme;
-  return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-}
-
-function label(id, name, text) {
-  const node = byId(id);
-  fill(node, icon(name), h("span", { class: "tool-text" }, text));
-  node.setAttribute("aria-label", text);
-  node.title = text;
-}
-
-function switchTheme() {
-  const theme = darkNow() ? "light" : "dark";
-  document.documentElement.dataset.theme = theme;
-  try {
-    localStorage.setItem("orchestrator.theme", theme);
-  } catch (error) {
-    // then the choice lasts as long as the page
-  }
-  tools();
-}
-
 function switchHold() {
   state.held = !state.held;
   byId("hold").setAttribute("aria-pressed", String(state.held));
-  tools();
+  tools(state.held);
   if (state.held) plan();
   else askAll();
   head();
-}
-
-function tools() {
-  label("theme", darkNow() ? "light" : "dark", darkNow() ? "Light" : "Dark");
-  label("hold", state.held ? "go" : "hold", state.held ? "Go on" : "Hold");
-  label("token", "key", "Token");
-  label("help", "help", "Keys");
-}
-
-function windows() {
-  const chosen = read().window || "1h";
-  fill(byId("window"), Object.entries(WINDOWS).map(([value, name]) => h(
-    "label",
-    { class: value === chosen ? "on" : null },
-    h("input", { type: "radio", name: "window", checked: value === chosen, class: "visually-hidden", "data-focus": `window:${value}`, onchange: () => go({ window: value === "1h" ? null : value }) }),
-    name,
-  )));
 }
 
 let shownFilters = null;
@@ -339,7 +314,7 @@ let shownWindow = null;
 
 function viewChanged() {
   const view = read();
-  requests.showFilters(view);
+  requests.filters.show(view);
   const filters = JSON.stringify([...FILTERS, "cursor"].map((name) => view[name]));
   if (filters !== shownFilters) {
     shownFilters = filters;
@@ -358,7 +333,7 @@ function viewChanged() {
 }
 
 async function start() {
-  tools();
+  tools(state.held);
   waitPanels();
   charts = new Charts();
   charts.message(() => loading("the chart", 4));
@@ -368,7 +343,12 @@ async function start() {
   try {
     lifecycle = await (await fetch(new URL("lifecycle.json", import.meta.url))).json();
   } catch (error) {
-    fill(byId("attention").querySelector(".body"), problem("A part of the page could not be loaded", "Load the page again.", () => location.reload()));
+    fill(
+      byId("attention").querySelector(".body"),
+      problem("A part of the page could not be loaded", "Load the page again.", () =>
+        location.reload(),
+      ),
+    );
     return;
   }
   requests = new Requests(lifecycle);
@@ -376,7 +356,7 @@ async function start() {
   listen(viewChanged);
   viewChanged();
   byId("hold").addEventListener("click", switchHold);
-  byId("theme").addEventListener("click", switchTheme);
+  byId("theme").addEventListener("click", () => switchTheme(state.held));
   byId("token").addEventListener("click", () => openToken(null, tokenChanged));
   byId("help").addEventListener("click", openHelp);
   byId("skip").addEventListener("click", (event) => {
@@ -384,17 +364,27 @@ async function start() {
     byId("requests").focus();
   });
   const page = (name) => {
-    const button = [...byId("pager").querySelectorAll("button")].find((node) => node.textContent === name);
+    const button = [...byId("pager").querySelectorAll("button")].find(
+      (node) => node.textContent === name,
+    );
     if (button && !button.disabled) button.click();
   };
   listenToKeys({
     "/": () => byId("filters").elements.search.focus(),
-    j: () => requests.step(1), k: () => requests.step(-1), n: () => page("Older"), b: () => page("Newer"),
-    x: clearFilters, y: () => story.key && story.copyLink(), r: askAll, p: switchHold, t: switchTheme, "?": openHelp,
+    j: () => requests.step(1),
+    k: () => requests.step(-1),
+    n: () => page("Older"),
+    b: () => page("Newer"),
+    x: clearFilters,
+    y: () => story.key && story.copyLink(),
+    r: askAll,
+    p: switchHold,
+    t: () => switchTheme(state.held),
+    "?": openHelp,
     g: () => byId("lanes").scrollIntoView({ block: "start" }),
     Escape: () => story.key && go({ request: null }),
   });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", tools);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => tools(state.held));
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden && Date.now() - (state.answeredAt || 0) > POLL_MS) refresh();
   });
@@ -404,7 +394,8 @@ async function start() {
     if (innerWidth !== wide && state.overview) showLanes(state.overview.lanes);
     wide = innerWidth;
   });
-  byId("foot").textContent = `Times are ${format.ZONE}; hover shows UTC. Amounts are tokens of ${format.TOKEN_DECIMALS} decimals.`;
+  byId("foot").textContent =
+    `Times are ${format.ZONE}; hover shows UTC. Amounts are tokens of ${format.TOKEN_DECIMALS} decimals.`;
   refresh();
   askHealth();
   setInterval(everySecond, 1000);

@@ -3,149 +3,50 @@
 
 import { filtersOf, go, read } from "./address.js";
 import { byId, copyable, empty, fill, h, icon, loading, problem } from "./dom.js";
+import { Filters } from "./filters.js";
 import * as format from "./format.js";
 
-const STATUSES = ["PENDING", "PROCESSING", "COMPLETED", "FAILED"];
-const STAGES = [
-  "RECEIVED", "HELD", "DRAFTED", "SIGNED", "RELAYING", "SUBMITTED", "INCLUDED", "EXPIRED", "COMPLETED",
-  "REJECTED", "FAILED", "RETRACTED", "UNBACKED",
+const COLUMNS = [
+  "State",
+  "Request",
+  "Type",
+  "Chain",
+  "Amount",
+  "Account",
+  "Fiat reference",
+  "Transaction",
+  "Created",
+  "Changed",
 ];
-const NAMES = {
-  search: "Search", type: "Type", status: "Status", stage: "Stage", chainId: "Chain", user: "Account",
-  fiatRef: "Fiat reference", txHash: "Transaction", createdFrom: "Created from", createdTo: "Created before",
-  at: "As of",
-};
-const COLUMNS = ["State", "Request", "Type", "Chain", "Amount", "Account", "Fiat reference", "Transaction", "Created", "Changed"];
 
 export function badge(item) {
   return h(
     "span",
-    { class: `badge badge-${item.status.toLowerCase()}`, title: `${item.status}, stage ${item.stage}` },
+    {
+      class: `badge badge-${item.status.toLowerCase()}`,
+      title: `${item.status}, stage ${item.stage}`,
+    },
     icon(item.status.toLowerCase()),
     format.words(item.stage || item.status),
   );
 }
 
-/** A local time of a `datetime-local` field as RFC 3339 UTC, and back. */
-const toZulu = (local) => (local ? new Date(local).toISOString() : "");
-function toLocal(zulu) {
-  const date = new Date(zulu);
-  if (!zulu || Number.isNaN(date.getTime())) return "";
-  return new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
-}
-
 export class Requests {
-  constructor(lifecycle, chains) {
+  constructor(lifecycle) {
     this.lifecycle = lifecycle;
-    this.chains = chains;
     this.items = null;
     this.next = null;
     this.behind = []; // cursors of the pages before this one
     this.error = null;
     this.body = byId("requests").querySelector(".body");
-    this._form();
+    this.filters = new Filters(lifecycle, () => {
+      this.behind = [];
+    });
     this.body.addEventListener("click", (event) => {
       const row = event.target.closest("tr[data-key]");
       if (!row || event.target.closest("a, button") || String(getSelection())) return;
       go({ request: row.dataset.key });
     });
-  }
-
-  // ---- filters -------------------------------------------------------------------------------
-
-  _form() {
-    const select = (name, values) => h(
-      "label", {}, h("span", {}, NAMES[name]),
-      h("select", { name }, h("option", { value: "" }, "any"), values.map((value) => {
-        const option = h("option", {}, format.words(value));
-        option.value = value;
-        return option;
-      })),
-    );
-    const text = (name, hint, type = "text") => h(
-      "label", {}, h("span", {}, NAMES[name]),
-      h("input", { name, type, placeholder: hint, autocomplete: "off", spellcheck: "false", step: type === "datetime-local" ? 1 : null }),
-    );
-    this.form = byId("filters");
-    this.more = h(
-      "details",
-      { class: "more" },
-      h("summary", {}, icon("more"), "More filters"),
-      h(
-        "div",
-        { class: "more-fields" },
-        select("stage", STAGES.filter((stage) => stage in this.lifecycle.statusOf)),
-        text("user", "0x…"), text("fiatRef", "exact"), text("txHash", "0x…"),
-        text("createdFrom", "", "datetime-local"), text("createdTo", "", "datetime-local"), text("at", "", "datetime-local"),
-        h("button", { type: "submit", class: "button" }, "Apply"),
-      ),
-    );
-    this.chips = h("div", { class: "chips" });
-    this.form.append(
-      h("label", { class: "search" }, h("span", { class: "visually-hidden" }, "Search requests"), icon("search"),
-        h("input", {
-          name: "search", type: "search", placeholder: "Id, account, fiat reference or transaction", autocomplete: "off",
-          spellcheck: "false", "aria-keyshortcuts": "/", maxlength: 500,
-        })),
-      select("status", STATUSES), select("type", ["MINT", "REDEEM"]),
-      h("label", {}, h("span", {}, NAMES.chainId), h("select", { name: "chainId" }, h("option", { value: "" }, "any"))),
-      this.more, this.chips,
-    );
-    this.form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      this._apply();
-    });
-    this.form.addEventListener("change", (event) => {
-      if (event.target.matches("select")) this._apply();
-    });
-    this.form.elements.search.addEventListener("search", () => this._apply());
-  }
-
-  _apply() {
-    const changes = { cursor: null };
-    for (const name of Object.keys(NAMES)) {
-      const field = this.form.elements[name];
-      const value = field.value.trim();
-      changes[name] = field.type === "datetime-local" ? toZulu(value) : value;
-    }
-    this.behind = [];
-    go(changes);
-  }
-
-  offerChains(chains) {
-    const field = this.form.elements.chainId;
-    const known = [...field.options].map((option) => option.value);
-    for (const chain of chains) {
-      if (known.includes(String(chain))) continue;
-      const option = h("option", {}, String(chain));
-      option.value = String(chain);
-      field.append(option);
-    }
-  }
-
-  /** The fields as the address says; what the fields do not show is a chip to take away. */
-  showFilters(view) {
-    if (view.chainId) this.offerChains([view.chainId]);
-    for (const name of Object.keys(NAMES)) {
-      const field = this.form.elements[name];
-      const value = view[name] || "";
-      const shown = field.type === "datetime-local" ? toLocal(value) : value;
-      if (field.value !== shown) field.value = shown;
-    }
-    const active = Object.entries(filtersOf(view));
-    const chips = active.map(([name, value]) => {
-      const shown = name.startsWith("created") || name === "at" ? format.time(value) : format.short(value, 14, 6);
-      return h(
-        "button",
-        { type: "button", class: "chip", "aria-label": `Remove filter ${NAMES[name]} ${value}`, "data-focus": `chip:${name}`, onclick: () => go({ [name]: null, cursor: null }) },
-        `${NAMES[name]}: ${shown}`, icon("close"),
-      );
-    });
-    if (chips.length > 1) {
-      const none = Object.fromEntries(Object.keys(NAMES).map((name) => [name, null]));
-      chips.push(h("button", { type: "button", class: "chip plain", onclick: () => go({ ...none, cursor: null }) }, "Clear all"));
-    }
-    fill(this.chips, chips);
   }
 
   /** The path that answers the view; null when the overview's newest requests are what is asked. */
@@ -157,8 +58,6 @@ export class Requests {
     return `/status?${query}`;
   }
 
-  // ---- rows ----------------------------------------------------------------------------------
-
   wait() {
     this.items = null;
     this.error = null;
@@ -169,7 +68,10 @@ export class Requests {
   fail(error, again) {
     this.error = error;
     if (this.items) return; // old rows stay, and the head of the page says that they are old
-    const title = error.kind === "refused" ? "The API does not accept this filter" : "The requests cannot be shown";
+    const title =
+      error.kind === "refused"
+        ? "The API does not accept this filter"
+        : "The requests cannot be shown";
     fill(this.body, problem(title, error.message, again));
     byId("requests-note").textContent = "";
   }
@@ -177,7 +79,13 @@ export class Requests {
   set(items, next) {
     this.error = null;
     const before = new Map((this.items || []).map((item) => [item.requestKey, item.stage]));
-    this.fresh = new Set(this.items ? items.filter((item) => before.get(item.requestKey) !== item.stage).map((item) => item.requestKey) : []);
+    this.fresh = new Set(
+      this.items
+        ? items
+            .filter((item) => before.get(item.requestKey) !== item.stage)
+            .map((item) => item.requestKey)
+        : [],
+    );
     this.items = items;
     this.next = next;
     this.render();
@@ -192,11 +100,26 @@ export class Requests {
     if (!item) {
       if (!live || fact.kind !== "RequestReceived") return false;
       const stage = moves[""][fact.kind];
-      this.items = [{
-        requestId: body.request_id, requestKey: fact.requestKey, type: body.type, status: statusOf[stage], stage,
-        reason: null, userAddress: body.user, amount: body.amount, chainId: body.chain_id, txHash: null,
-        errorMessage: null, fiatRef: body.fiat_ref ?? null, attempt: 0, createdAt: fact.at, updatedAt: fact.at,
-      }, ...this.items].slice(0, 50);
+      this.items = [
+        {
+          requestId: body.request_id,
+          requestKey: fact.requestKey,
+          type: body.type,
+          status: statusOf[stage],
+          stage,
+          reason: null,
+          userAddress: body.user,
+          amount: body.amount,
+          chainId: body.chain_id,
+          txHash: null,
+          errorMessage: null,
+          fiatRef: body.fiat_ref ?? null,
+          attempt: 0,
+          createdAt: fact.at,
+          updatedAt: fact.at,
+        },
+        ...this.items,
+      ].slice(0, 50);
       this.fresh = new Set([fact.requestKey]);
       return true;
     }
@@ -220,9 +143,18 @@ export class Requests {
     if (!this.items) return;
     if (!this.items.length) {
       const filtered = Object.keys(filtersOf(view)).length > 0;
-      fill(this.body, filtered
-        ? empty("No request fits these filters", "Take a filter away, or search for something else.")
-        : empty("No request yet", "A mint appears here as soon as Kuro allows one, a redeem when a holder asks for it."));
+      fill(
+        this.body,
+        filtered
+          ? empty(
+              "No request fits these filters",
+              "Take a filter away, or search for something else.",
+            )
+          : empty(
+              "No request yet",
+              "A mint appears here as soon as Kuro allows one, a redeem when a holder asks for it.",
+            ),
+      );
     } else {
       fill(this.body, this._table(view));
     }
@@ -233,7 +165,9 @@ export class Requests {
       ? `${live ? "The newest " : ""}${count} ${count === 1 ? "request" : "requests"}${this.next && !live ? ", more follow" : ""}`
       : "";
     for (const key of this.fresh || []) {
-      const row = [...this.body.querySelectorAll("tr[data-key]")].find((node) => node.dataset.key === key);
+      const row = [...this.body.querySelectorAll("tr[data-key]")].find(
+        (node) => node.dataset.key === key,
+      );
       if (row) row.classList.add("fresh");
     }
     this.fresh = null;
@@ -243,8 +177,20 @@ export class Requests {
     return h(
       "table",
       { class: "requests", role: "table", "aria-labelledby": "requests-title" },
-      h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, COLUMNS.map((name) => h("th", { scope: "col", role: "columnheader" }, name)))),
-      h("tbody", { role: "rowgroup" }, this.items.map((item) => this._row(item, view))),
+      h(
+        "thead",
+        { role: "rowgroup" },
+        h(
+          "tr",
+          { role: "row" },
+          COLUMNS.map((name) => h("th", { scope: "col", role: "columnheader" }, name)),
+        ),
+      ),
+      h(
+        "tbody",
+        { role: "rowgroup" },
+        this.items.map((item) => this._row(item, view)),
+      ),
     );
   }
 
@@ -255,8 +201,11 @@ export class Requests {
     const link = h(
       "a",
       {
-        href: `#${new URLSearchParams({ ...view, request: item.requestKey })}`, class: "open", "data-focus": `row:${item.requestKey}`,
-        title: item.requestId, "aria-current": chosen ? "true" : null,
+        href: `#${new URLSearchParams({ ...view, request: item.requestKey })}`,
+        class: "open",
+        "data-focus": `row:${item.requestKey}`,
+        title: item.requestId,
+        "aria-current": chosen ? "true" : null,
         onclick: (event) => {
           if (event.metaKey || event.ctrlKey || event.shiftKey) return;
           event.preventDefault();
@@ -272,27 +221,72 @@ export class Requests {
       cell("Request", link),
       cell("Type", format.words(item.type)),
       cell("Chain", item.chainId ?? none),
-      h("td", { role: "cell", "data-name": "Amount", class: "number", title: item.amount ? `${item.amount} base units` : null },
-        item.amount === null ? none : format.isBaseUnits(item.amount) ? format.tokens(item.amount) : format.short(item.amount, 12, 0)),
-      cell("Account", item.userAddress ? copyable(item.userAddress, format.short(item.userAddress), "account") : none),
-      h("td", { role: "cell", "data-name": "Fiat reference", title: item.fiatRef }, item.fiatRef ? format.short(item.fiatRef, 14, 4) : none),
-      cell("Transaction", item.txHash ? copyable(item.txHash, format.short(item.txHash), "transaction hash") : none),
-      h("td", { role: "cell", "data-name": "Created", title: item.createdAt, class: "number" }, format.time(item.createdAt)),
-      h("td", { role: "cell", "data-name": "Changed", title: item.updatedAt, class: "number" }, h("span", { "data-since": item.updatedAt, "data-suffix": " ago" })),
+      h(
+        "td",
+        {
+          role: "cell",
+          "data-name": "Amount",
+          class: "number",
+          title: item.amount ? `${item.amount} base units` : null,
+        },
+        item.amount === null
+          ? none
+          : format.isBaseUnits(item.amount)
+            ? format.tokens(item.amount)
+            : format.short(item.amount, 12, 0),
+      ),
+      cell(
+        "Account",
+        item.userAddress
+          ? copyable(item.userAddress, format.short(item.userAddress), "account")
+          : none,
+      ),
+      h(
+        "td",
+        { role: "cell", "data-name": "Fiat reference", title: item.fiatRef },
+        item.fiatRef ? format.short(item.fiatRef, 14, 4) : none,
+      ),
+      cell(
+        "Transaction",
+        item.txHash ? copyable(item.txHash, format.short(item.txHash), "transaction hash") : none,
+      ),
+      h(
+        "td",
+        { role: "cell", "data-name": "Created", title: item.createdAt, class: "number" },
+        format.time(item.createdAt),
+      ),
+      h(
+        "td",
+        { role: "cell", "data-name": "Changed", title: item.updatedAt, class: "number" },
+        h("span", { "data-since": item.updatedAt, "data-suffix": " ago" }),
+      ),
     );
   }
 
   _pager(view) {
-    const button = (label, title, changes, before) => h(
-      "button",
-      { type: "button", class: "button", title, disabled: changes === null, "data-focus": `page:${label}`, onclick: () => { before(); go(changes); } },
-      label,
-    );
+    const button = (label, title, changes, before) =>
+      h(
+        "button",
+        {
+          type: "button",
+          class: "button",
+          title,
+          disabled: changes === null,
+          "data-focus": `page:${label}`,
+          onclick: () => {
+            before();
+            go(changes);
+          },
+        },
+        label,
+      );
     const back = view.cursor ? { cursor: this.behind.at(-1) || null } : null;
     const onward = this.next ? { cursor: this.next } : null;
     fill(
       byId("pager"),
-      button("Newest", "The first page", view.cursor ? { cursor: null } : null, () => { this.behind = []; }),
+      button("Newest", "The first page", view.cursor ? { cursor: null } : null, () => {
+        this.behind = [];
+      }),
       button("Newer", "The page before", back, () => this.behind.pop()),
       button("Older", "The next page", onward, () => this.behind.push(view.cursor || "")),
     );

@@ -5,25 +5,15 @@ import { ApiError, get } from "./api.js";
 import { byId, copyable, fill, h, icon, loading, problem, toast } from "./dom.js";
 import * as format from "./format.js";
 import { badge } from "./requests.js";
+import { TOLD } from "./telling.js";
 
 const QUIET_MS = 4_000;
-const TOLD = {
-  RequestReceived: "The request became known", RequestRejected: "Rejected: nothing was drafted",
-  ApprovalDrafted: "The approval was fixed: nonce, deadline, digest", ApprovalSigned: "KMS signed the approval",
-  RelayAssigned: "A wallet was chosen to relay it", RelayRequested: "Given to the wallet's lane",
-  TransactionPrepared: "The exact transaction was put on the log", TransactionBroadcast: "A node took the transaction",
-  TransactionResent: "Sent again: nodes had lost it", TransactionIncluded: "A block holds the transaction",
-  TransactionOrphaned: "Its block is gone", TransactionFinal: "The transaction is final",
-  SubmissionReported: "The lane reported the broadcast", InclusionReported: "The lane reported the block",
-  OrphaningReported: "The lane reported that the block is gone", RelayRefused: "The lane gave it back",
-  RefusalReported: "The lane's refusal was recorded", RelayResumed: "Taken up again with another nonce",
-  NonceTaken: "Its nonce was spent by someone else", EvidenceReported: "The contract's own event is final: evidence",
-  RetractionReported: "A reorganisation took back an event", EventRetracted: "A reorganisation took back an event",
-  ContractEvent: "The contract emitted an event", ApprovalExpired: "The approval can no longer execute",
-  RequestCompleted: "Completed", RequestFailed: "Failed, proved impossible", RequestRetracted: "Its origin was reorganised away",
-  MintOk: "Kuro allowed the mint",
+const ENDS = {
+  RequestCompleted: "completed",
+  RequestFailed: "failed",
+  RequestRejected: "failed",
+  RequestRetracted: "failed",
 };
-const ENDS = { RequestCompleted: "completed", RequestFailed: "failed", RequestRejected: "failed", RequestRetracted: "failed" };
 
 export class Story {
   constructor(now) {
@@ -48,22 +38,26 @@ export class Story {
     this.node.hidden = key === null;
     document.body.classList.toggle("with-story", key !== null);
     if (key === null) {
-      if (this.node.contains(document.activeElement) || document.activeElement === document.body) this._back(before);
+      if (this.node.contains(document.activeElement) || document.activeElement === document.body)
+        this._back(before);
       return;
     }
-    fill(this.node, this._head(key), loading("the story", 7));
+    fill(this.node, this._head(), loading("the story", 7));
     this.node.scrollTop = 0;
     await this.load();
   }
 
   _back(key) {
-    const row = [...document.querySelectorAll("tr[data-key]")].find((node) => node.dataset.key === key);
+    const row = [...document.querySelectorAll("tr[data-key]")].find(
+      (node) => node.dataset.key === key,
+    );
     (row ? row.querySelector("a.open") : byId("requests")).focus({ preventScroll: true });
   }
 
   focus() {
     this.node.focus({ preventScroll: true });
-    if (getComputedStyle(this.node).position !== "fixed") this.node.scrollIntoView({ block: "nearest" });
+    if (getComputedStyle(this.node).position !== "fixed")
+      this.node.scrollIntoView({ block: "nearest" });
   }
 
   async load() {
@@ -77,10 +71,12 @@ export class Story {
     try {
       const [told, explained] = await Promise.all([
         get(path + moment, { signal }),
-        this.explains ? get(`${path}/explain${moment}`, { signal }).catch((error) => {
-          if (signal.aborted) throw error;
-          return { body: null, error };
-        }) : { body: null },
+        this.explains
+          ? get(`${path}/explain${moment}`, { signal }).catch((error) => {
+              if (signal.aborted) throw error;
+              return { body: null, error };
+            })
+          : { body: null },
       ]);
       if (key !== this.key) return;
       this.body = told.body;
@@ -91,22 +87,38 @@ export class Story {
       if (signal.aborted || key !== this.key) return;
       if (this.body && error instanceof ApiError) return; // the old story stays; the head says it is old
       const title = error.kind === "missing" ? "No such request" : "The story cannot be shown";
-      fill(this.node, this._head(key), problem(title, error.message, () => {
-        fill(this.node, this._head(key), loading("the story", 7));
-        this.load();
-      }));
+      fill(
+        this.node,
+        this._head(),
+        problem(title, error.message, () => {
+          fill(this.node, this._head(), loading("the story", 7));
+          this.load();
+        }),
+      );
     }
   }
 
   /** A fact of the feed about this request: shown at once, and asked for in full when it is quiet. */
   apply(fact) {
     if (this.at || !this.body || fact.requestKey !== this.key) return;
-    const known = this.body.timeline.some((item) => item.topic === fact.topic && item.partition === fact.partition && item.offset === fact.offset);
+    const known = this.body.timeline.some(
+      (item) =>
+        item.topic === fact.topic &&
+        item.partition === fact.partition &&
+        item.offset === fact.offset,
+    );
     if (known) return;
     const told = fact.fact || {};
     this.body.timeline.push({
-      kind: fact.kind, at: fact.at, topic: fact.topic, partition: fact.partition, offset: fact.offset,
-      txHash: told.tx_hash ?? null, blockNumber: told.block_number ?? null, blockHash: told.block_hash ?? null, verdict: null,
+      kind: fact.kind,
+      at: fact.at,
+      topic: fact.topic,
+      partition: fact.partition,
+      offset: fact.offset,
+      txHash: told.tx_hash ?? null,
+      blockNumber: told.block_number ?? null,
+      blockHash: told.block_hash ?? null,
+      verdict: null,
     });
     this.render();
     this.soon(QUIET_MS);
@@ -119,23 +131,44 @@ export class Story {
 
   /** While it is not at its end, the explanation grows old; the poll asks for it again. */
   get unsettled() {
-    return this.body !== null && this.body !== undefined && !this.at && (this.body.status === "PENDING" || this.body.status === "PROCESSING");
+    return (
+      this.body !== null &&
+      this.body !== undefined &&
+      !this.at &&
+      (this.body.status === "PENDING" || this.body.status === "PROCESSING")
+    );
   }
 
-  _head(key) {
+  _head() {
     return h(
       "div",
       { class: "head" },
       h("h2", { id: "story-title" }, "Story"),
       h("span", { class: "spacer" }),
-      h("button", {
-        type: "button", class: "tool", "aria-label": "Copy a link to this story", title: "Copy a link (y)", "data-focus": "story-link",
-        onclick: () => this.copyLink(),
-      }, icon("link")),
-      h("button", {
-        type: "button", class: "tool", "aria-label": "Close the story", title: "Close (Esc)", "data-focus": "story-close",
-        onclick: () => go({ request: null }),
-      }, icon("close")),
+      h(
+        "button",
+        {
+          type: "button",
+          class: "tool",
+          "aria-label": "Copy a link to this story",
+          title: "Copy a link (y)",
+          "data-focus": "story-link",
+          onclick: () => this.copyLink(),
+        },
+        icon("link"),
+      ),
+      h(
+        "button",
+        {
+          type: "button",
+          class: "tool",
+          "aria-label": "Close the story",
+          title: "Close (Esc)",
+          "data-focus": "story-close",
+          onclick: () => go({ request: null }),
+        },
+        icon("close"),
+      ),
     );
   }
 
@@ -152,13 +185,33 @@ export class Story {
     const item = this.body;
     fill(
       this.node,
-      this._head(item.requestKey),
-      h("div", { class: "story-name" }, h("p", { class: "mono wrap" }, item.requestId), badge(item)),
-      item.errorMessage && h("p", { class: "story-error", role: "note" }, icon("failed"), h("span", {}, item.errorMessage)),
-      this.at && h("p", { class: "notice small" }, `As of ${format.time(this.at)}; later facts are left out.`),
+      this._head(),
+      h(
+        "div",
+        { class: "story-name" },
+        h("p", { class: "mono wrap" }, item.requestId),
+        badge(item),
+      ),
+      item.errorMessage &&
+        h(
+          "p",
+          { class: "story-error", role: "note" },
+          icon("failed"),
+          h("span", {}, item.errorMessage),
+        ),
+      this.at &&
+        h(
+          "p",
+          { class: "notice small" },
+          `As of ${format.time(this.at)}; later facts are left out.`,
+        ),
       this._explanation(),
       this._values(item),
-      h("h3", {}, `Timeline, ${item.timeline.length} ${item.timeline.length === 1 ? "fact" : "facts"}`),
+      h(
+        "h3",
+        {},
+        `Timeline, ${item.timeline.length} ${item.timeline.length === 1 ? "fact" : "facts"}`,
+      ),
       this._timeline(item.timeline),
     );
   }
@@ -171,7 +224,9 @@ export class Story {
       return h("p", { class: "muted small" }, `The explanation cannot be shown: ${why.message}.`);
     }
     const fact = (name, ...value) => h("div", {}, h("dt", {}, name), h("dd", {}, value));
-    const usual = told.usual && (told.usual.text || (told.usual.seconds && format.duration(told.usual.seconds)));
+    const usual =
+      told.usual &&
+      (told.usual.text || (told.usual.seconds && format.duration(told.usual.seconds)));
     return h(
       "section",
       { class: "explain", "aria-label": "Explanation" },
@@ -181,51 +236,110 @@ export class Story {
         { class: "facts" },
         told.waitingFor && fact("waits for", told.waitingFor),
         told.turn && told.turn !== "nobody" && fact("whose turn", format.words(told.turn)),
-        told.since && fact("since", h("span", { title: told.since }, format.time(told.since, this.now()), " (", h("span", { "data-since": told.since }), ")")),
+        told.since &&
+          fact(
+            "since",
+            h(
+              "span",
+              { title: told.since },
+              format.time(told.since, this.now()),
+              " (",
+              h("span", { "data-since": told.since }),
+              ")",
+            ),
+          ),
         told.nextAttemptAt && fact("next attempt", format.time(told.nextAttemptAt, this.now())),
         usual && fact("usual", usual),
         fact("code", h("code", {}, told.code)),
       ),
-      (told.operatorCan || []).length > 0 && h(
-        "div",
-        { class: "can" },
-        h("h3", {}, "What an operator can do"),
-        h("ul", {}, told.operatorCan.map((action) => h(
-          "li", {}, h("p", {}, action.text), action.command && copyable(action.command, action.command, "command"),
-        ))),
-      ),
+      (told.operatorCan || []).length > 0 &&
+        h(
+          "div",
+          { class: "can" },
+          h("h3", {}, "What an operator can do"),
+          h(
+            "ul",
+            {},
+            told.operatorCan.map((action) =>
+              h(
+                "li",
+                {},
+                h("p", {}, action.text),
+                action.command && copyable(action.command, action.command, "command"),
+              ),
+            ),
+          ),
+        ),
     );
   }
 
   _values(item) {
-    const fact = (name, value) => value !== null && value !== undefined && value !== false && value !== "" && h("div", {}, h("dt", {}, name), h("dd", {}, value));
+    const fact = (name, value) =>
+      value !== null &&
+      value !== undefined &&
+      value !== false &&
+      value !== "" &&
+      h("div", {}, h("dt", {}, name), h("dd", {}, value));
     const hash = (value, what) => value && copyable(value, format.short(value, 10, 8), what);
     return h(
       "dl",
       { class: "facts values" },
       fact("type", format.words(item.type)),
       fact("chain", item.chainId),
-      fact("amount", item.amount && h("span", {},
-        format.isBaseUnits(item.amount) ? h("b", {}, format.tokens(item.amount, 18)) : h("b", {}, item.amount),
-        format.isBaseUnits(item.amount) && h("span", { class: "muted small block" }, `${format.grouped(item.amount)} base units`))),
+      fact(
+        "amount",
+        item.amount &&
+          h(
+            "span",
+            {},
+            format.isBaseUnits(item.amount)
+              ? h("b", {}, format.tokens(item.amount, 18))
+              : h("b", {}, item.amount),
+            format.isBaseUnits(item.amount) &&
+              h(
+                "span",
+                { class: "muted small block" },
+                `${format.grouped(item.amount)} base units`,
+              ),
+          ),
+      ),
       fact("account", hash(item.userAddress, "account")),
-      fact("fiat reference", item.fiatRef && copyable(item.fiatRef, format.short(item.fiatRef, 24, 8), "fiat reference")),
+      fact(
+        "fiat reference",
+        item.fiatRef && copyable(item.fiatRef, format.short(item.fiatRef, 24, 8), "fiat reference"),
+      ),
       fact("transaction", hash(item.txHash, "transaction hash")),
       fact("attempt", item.attempt || null),
-      fact("request key", item.requestKey !== item.requestId && copyable(item.requestKey, format.short(item.requestKey, 18, 8), "request key")),
-      fact("created", h("span", { title: item.createdAt }, format.time(item.createdAt, this.now()))),
-      fact("changed", h("span", { title: item.updatedAt }, format.time(item.updatedAt, this.now()))),
+      fact(
+        "request key",
+        item.requestKey !== item.requestId &&
+          copyable(item.requestKey, format.short(item.requestKey, 18, 8), "request key"),
+      ),
+      fact(
+        "created",
+        h("span", { title: item.createdAt }, format.time(item.createdAt, this.now())),
+      ),
+      fact(
+        "changed",
+        h("span", { title: item.updatedAt }, format.time(item.updatedAt, this.now())),
+      ),
     );
   }
 
   _timeline(facts) {
-    const ordered = [...facts].sort((one, other) => (one.at < other.at ? -1 : one.at > other.at ? 1 : 0));
+    const ordered = [...facts].sort((one, other) =>
+      one.at < other.at ? -1 : one.at > other.at ? 1 : 0,
+    );
     let before = null;
-    return h("ol", { class: "timeline" }, ordered.map((fact) => {
-      const gap = before === null ? null : (new Date(fact.at) - new Date(before)) / 1000;
-      before = fact.at;
-      return this._fact(fact, gap);
-    }));
+    return h(
+      "ol",
+      { class: "timeline" },
+      ordered.map((fact) => {
+        const gap = before === null ? null : (new Date(fact.at) - new Date(before)) / 1000;
+        before = fact.at;
+        return this._fact(fact, gap);
+      }),
+    );
   }
 
   _fact(fact, gap) {
@@ -235,7 +349,13 @@ export class Story {
       "li",
       { class: `fact ${kind ? `fact-${kind}` : ""} topic-${fact.topic.replaceAll(".", "-")}` },
       h("span", { class: "node", "aria-hidden": "true" }),
-      h("p", { class: "told" }, TOLD[fact.kind] || format.words(fact.kind), odd && h("span", { class: "badge badge-warning" }, icon("warning"), format.words(fact.verdict))),
+      h(
+        "p",
+        { class: "told" },
+        TOLD[fact.kind] || format.words(fact.kind),
+        odd &&
+          h("span", { class: "badge badge-warning" }, icon("warning"), format.words(fact.verdict)),
+      ),
       h(
         "p",
         { class: "when" },
@@ -247,9 +367,15 @@ export class Story {
         { class: "where" },
         h("code", {}, fact.kind),
         h("span", { class: "muted" }, `${fact.topic}/${fact.partition}/${fact.offset}`),
-        fact.blockNumber !== null && h("span", { class: "muted", title: fact.blockHash }, `block ${format.count(fact.blockNumber)}`),
+        fact.blockNumber !== null &&
+          h(
+            "span",
+            { class: "muted", title: fact.blockHash },
+            `block ${format.count(fact.blockNumber)}`,
+          ),
         fact.txHash && copyable(fact.txHash, format.short(fact.txHash), "transaction hash"),
-        fact.blockHash && copyable(fact.blockHash, `block ${format.short(fact.blockHash)}`, "block hash"),
+        fact.blockHash &&
+          copyable(fact.blockHash, `block ${format.short(fact.blockHash)}`, "block hash"),
       ),
     );
   }
