@@ -44,6 +44,9 @@ bench: $(READY) ## Measure against the ceiling, into docs/benchmarks; ARGS='--on
 bench-compare: $(READY) ## What the last benchmark found better or worse than the one before
 	$(BIN)/python -m orchestrator.dev.bench --compare
 
+screenshots: $(READY) ## Run the demo and take docs/images anew from its page; needs chromium
+	$(BIN)/python -m tests.page.screenshots
+
 vectors: $(READY) ## Make the EIP-712 vectors anew with an independent library and compare
 	$(BIN)/python -m tests.vectors.make --check
 
@@ -77,4 +80,4 @@ sbom: $(AUDIT)/.ready ## Write sbom.json: every locked dependency of the service
 clean: ## Remove the virtual environment and caches of tools
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup demo test simulate bench bench-compare vectors format stack contracts lock audit-dependencies sbom clean
+.PHONY: help setup demo test simulate screenshots bench bench-compare vectors format stack contracts lock audit-dependencies sbom clean

@@ -245,6 +245,7 @@ async def run_demo(
             )
             await service.start()
             console.print(f"The service runs. API: {service.base_url}/status", highlight=False)
+            console.print(f"The page for operators: {service.base_url}/", highlight=False)
             console.print(
                 f"Tail the log of facts: kcat -C -b {stack.kafka.bootstrap_servers} -t requests",
                 highlight=False,

@@ -155,7 +155,10 @@ async function askHealth() {
 
 /** What this API has beside its core: the page asks for nothing that is not there. */
 function offered(offers) {
-  story.explains = offers.explain;
+  if (offers.explain && !story.explains) {
+    story.explains = true;
+    story.load();
+  }
   if (offers.controls && state.controls === undefined) {
     state.controls = null;
     askControls();

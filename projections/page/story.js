@@ -22,7 +22,7 @@ export class Story {
     this.key = null;
     this.at = null;
     this.timer = null;
-    this.explains = true; // whether the API has that route
+    this.explains = false; // until the API says that it does
   }
 
   /** Show the request of the view, or nothing; loads only when the view names another. */

@@ -7,24 +7,32 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from orchestrator.adapters.kafka_log import KafkaWriter
 from orchestrator.dev.stack import EmbeddedStack
 from projections.api import make_app
+from projections.consumer import Projector
 from projections.database import connect, migrate
+from projections.feed.serving import FeedDoor
+from projections.lag import LogProbe
 from projections.store import Store
 from projections.writer import Writer, load_offsets
+from schemas.base import Fact
+from schemas.topics import TOPICS
+from streams.topics import prepare_topics
 from tests.page.world import CHAINS, day, records
 from tests.projections.conftest import ALL_PARTITIONS
-from tests.projections.facts import MemoryLog
+from tests.projections.facts import MemoryLog, topic_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 MISSING = (
@@ -125,6 +133,42 @@ async def filled(stack: EmbeddedStack) -> AsyncIterator[Service]:
 
 
 @pytest_asyncio.fixture(scope="session")
+async def quiet(stack: EmbeddedStack) -> AsyncIterator[Service]:
+    """Tables that hold nothing yet, and no chain."""
+    url = await database(stack, "page_quiet")
+    async with serving(make_app(Store(url), None, [])) as address:
+        yield Service(address, url)
+
+
+@dataclass
+class Live:
+    """A service that follows a real log: what is appended reaches the page by its feed."""
+
+    url: str
+    writer: KafkaWriter
+
+    async def append(self, *facts: Fact) -> None:
+        for fact in facts:
+            await self.writer.append(TOPICS[topic_of(fact)], [fact])
+
+
+@pytest_asyncio.fixture(scope="session")
+async def live(stack: EmbeddedStack) -> AsyncIterator[Live]:
+    servers = stack.kafka.bootstrap_servers
+    await prepare_topics(servers, 1)
+    url = await database(stack, "page_live")
+    writer, stop, store = KafkaWriter(servers, "page-tests"), asyncio.Event(), Store(url)
+    await writer.start()
+    projecting = asyncio.create_task(Projector(url, servers).run(stop))
+    app = make_app(store, LogProbe(servers), [], None, FeedDoor(store, servers))
+    async with serving(app) as address:
+        yield Live(address, writer)
+    stop.set()
+    await projecting
+    await writer.close()
+
+
+@pytest_asyncio.fixture(scope="session")
 async def browser() -> AsyncIterator[Any]:
     from playwright.async_api import async_playwright
 
@@ -135,3 +179,52 @@ async def browser() -> AsyncIterator[Any]:
         )
         yield started
         await started.close()
+
+
+@dataclass
+class Seen:
+    """What the browser said and asked while a page was open."""
+
+    errors: list[str] = field(default_factory=list)
+    hosts: set[str] = field(default_factory=set)
+    paths: list[str] = field(default_factory=list)
+
+
+Open = Callable[..., Awaitable[Any]]
+
+
+@pytest_asyncio.fixture
+async def opened(browser: Any) -> AsyncIterator[Open]:
+    """Opens an address in a context of its own, `page.seen` beside it. Whatever a test does, a
+    script's exception fails it; so does a complaint in the console, unless the test takes it out
+    of `seen.errors` itself."""
+    contexts, sights = [], []
+
+    async def start(url: str, **options: Any) -> Any:
+        options = {"viewport": {"width": 1440, "height": 900}, **options}
+        context = await browser.new_context(**options)
+        context.set_default_timeout(30_000)
+        contexts.append(context)
+        page, seen = await context.new_page(), Seen()
+        sights.append(seen)
+        page.seen = seen
+
+        def asked(request: Any) -> None:
+            address = urlsplit(request.url)
+            seen.hosts.add(address.netloc)
+            seen.paths.append(address.path)
+
+        def said(message: Any) -> None:
+            if message.type in ("error", "warning"):
+                seen.errors.append(f"{message.text} {message.location.get('url')}")
+
+        page.on("request", asked)
+        page.on("console", said)
+        page.on("pageerror", lambda error: seen.errors.append(str(error)))
+        await page.goto(url, wait_until="domcontentloaded")
+        return page
+
+    yield start
+    for context in contexts:
+        await context.close()
+    assert [seen.errors for seen in sights if seen.errors] == []
