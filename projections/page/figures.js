@@ -20,7 +20,8 @@ function throughput(chart, body) {
   const { points, bucketSeconds } = body.throughput;
   const rate = (name) => points.map((point) => (point[name] * 60) / bucketSeconds);
   const sums = ["received", "completed", "failed"].map((name) => total(points, name));
-  const words = `${format.count(sums[0])} received, ${format.count(sums[1])} completed, ${format.count(sums[2])} failed`;
+  const told = sums.map(format.count);
+  const words = `${told[0]} in, ${told[1]} done, ${told[2]} failed`;
   chart.draw({
     axis: "Time",
     headline: words,

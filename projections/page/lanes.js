@@ -69,7 +69,7 @@ function picture(lane, width) {
       "g",
       {
         transform: place,
-        class: `slot slot-${state}${lane.blockedBy && slot.nonce === lane.blockedBy.nonce ? " lowest" : ""}`,
+        class: `slot slot-${state}${lane.stuck && lane.blockedBy && slot.nonce === lane.blockedBy.nonce ? " lowest" : ""}`,
         role: "button",
         tabindex: index === lane.slots.length - 1 ? 0 : -1,
         "aria-label": labelOf(slot),
@@ -126,9 +126,9 @@ function sentence(lane) {
   const parts = [...counts].map(([name, count]) => `${count} ${name}`).join(", ");
   const range = `Nonces ${lane.slots[0].nonce} to ${lane.slots.at(-1).nonce}: ${parts}.`;
   const hidden = lane.hiddenSlots ? ` ${lane.hiddenSlots} more in between.` : "";
-  const blocked =
-    lane.blockedBy && !lane.halted && !lane.setAside ? ` Blocked: ${lane.blockedBy.reason}.` : "";
-  return range + hidden + blocked;
+  const next = lane.blockedBy && lane.blockedBy.nonce;
+  const waits = Number.isInteger(next) && !lane.stuck ? ` Next to be mined: nonce ${next}.` : "";
+  return range + hidden + waits;
 }
 
 /** The state of a whole lane: a word, its kind, and why. */
