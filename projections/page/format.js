@@ -43,6 +43,10 @@ export function duration(seconds) {
 export const age = (seconds) =>
   seconds < 10 ? `${Math.floor(Math.max(0, seconds))} s` : duration(seconds);
 
+/** The largest unit alone, for narrow places. */
+export const coarse = (seconds) =>
+  seconds < 60 ? age(seconds) : duration(seconds).split(" ").slice(0, 2).join(" ");
+
 export const isBaseUnits = (text) => /^-?\d{1,100}$/.test(text || "");
 
 /** Tokens of a whole number of base units: grouped, at most `places` decimals, cut, never rounded

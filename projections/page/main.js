@@ -225,6 +225,8 @@ function render() {
   attention();
   head();
   tick();
+  if (!state.shown && story.key !== null) story.reveal();
+  state.shown = true;
 }
 
 function attention() {
@@ -241,7 +243,8 @@ function head() {
 
 function tick() {
   for (const node of document.querySelectorAll("[data-since]")) {
-    const text = format.age(ageOf(node.dataset.since)) + (node.dataset.suffix || "");
+    const unit = node.dataset.coarse ? format.coarse : format.age;
+    const text = unit(ageOf(node.dataset.since)) + (node.dataset.suffix || "");
     if (node.textContent !== text) node.textContent = text;
   }
 }
@@ -402,7 +405,11 @@ async function start() {
   refresh();
   askHealth();
   setInterval(everySecond, 1000);
-  setInterval(() => !document.hidden && !state.held && askHealth(), HEALTH_MS);
+  setInterval(() => {
+    if (document.hidden || state.held) return;
+    askHealth();
+    if (state.controls && state.feed !== "live") askControls();
+  }, HEALTH_MS);
 }
 
 start();

@@ -7,16 +7,7 @@ import { condition } from "./lanes.js";
 
 const bodyOf = (id) => byId(id).querySelector(".body");
 
-const STAGES = [
-  "RECEIVED",
-  "HELD",
-  "DRAFTED",
-  "SIGNED",
-  "RELAYING",
-  "SUBMITTED",
-  "INCLUDED",
-  "EXPIRED",
-];
+const STAGES = ["RECEIVED", "DRAFTED", "SIGNED", "RELAYING", "SUBMITTED", "INCLUDED", "EXPIRED"];
 const ENDS = ["COMPLETED", "REJECTED", "FAILED", "RETRACTED", "UNBACKED"];
 const KIND = {
   COMPLETED: "completed",
@@ -25,9 +16,8 @@ const KIND = {
   RETRACTED: "failed",
   UNBACKED: "failed",
   RECEIVED: "pending",
-  HELD: "warning",
 };
-const OPTIONAL = ["HELD", "EXPIRED", "REJECTED", "RETRACTED", "UNBACKED"];
+const OPTIONAL = ["EXPIRED", "REJECTED", "RETRACTED", "UNBACKED"];
 
 /** Counts by stage, for mints and redeems; each leads to its requests. */
 export function showPipeline(body) {
@@ -94,7 +84,7 @@ export function showPipeline(body) {
                     "span",
                     { class: "muted small" },
                     "oldest ",
-                    h("span", { "data-since": row.oldestAt }),
+                    h("span", { "data-since": row.oldestAt, "data-coarse": "yes" }),
                   )
                 : h("span", { class: "muted small" }, "\u00a0"),
             ),
@@ -287,17 +277,14 @@ export function waitPanels() {
   fill(bodyOf("controls"), loading("what is paused", 1));
 }
 
-/** Entries of `GET /controls` that stop something, whatever list it gives them in. */
+/** Entries of `GET /controls`. */
 export function pausesOf(body) {
-  const list = Array.isArray(body) ? body : body.items || body.paused || [];
-  return list
-    .filter((item) => item && item.paused !== false)
-    .map((item) => ({
-      scope: String(item.scope ?? item.key ?? "?"),
-      by: item.by ?? item.operator ?? item.actor ?? null,
-      reason: item.reason ?? item.why ?? null,
-      at: item.at ?? item.since ?? null,
-    }));
+  return (body.paused || []).map(({ scope, who, why, at }) => ({
+    scope,
+    by: who,
+    reason: why,
+    at,
+  }));
 }
 
 /** `pauses`: null while the service has no such controls. */

@@ -56,8 +56,15 @@ export class Story {
 
   focus() {
     this.node.focus({ preventScroll: true });
-    if (getComputedStyle(this.node).position !== "fixed")
-      this.node.scrollIntoView({ block: "nearest" });
+    this.reveal();
+  }
+
+  /** Beside the table, the story may stand below what is seen. */
+  reveal() {
+    if (getComputedStyle(this.node).position === "fixed") return;
+    const { top } = this.node.getBoundingClientRect();
+    if (top > window.innerHeight / 3 || top < 0)
+      byId("requests").scrollIntoView({ block: "start" });
   }
 
   async load() {

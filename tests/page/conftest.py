@@ -20,6 +20,7 @@ from aiohttp import web
 
 from orchestrator.adapters.kafka_log import KafkaWriter
 from orchestrator.dev.stack import EmbeddedStack
+from orchestrator.errors import StartRefused
 from projections.api import make_app
 from projections.consumer import Projector
 from projections.database import connect, migrate
@@ -152,10 +153,21 @@ class Live:
             await self.writer.append(TOPICS[topic_of(fact)], [fact])
 
 
+async def topics_ready(servers: str) -> None:
+    """A broker that has just begun may not yet know a topic that it has just created."""
+    for attempt in range(20):
+        try:
+            return await prepare_topics(servers, 1)
+        except StartRefused:
+            if attempt == 19:
+                raise
+            await asyncio.sleep(0.5)
+
+
 @pytest_asyncio.fixture(scope="session")
 async def live(stack: EmbeddedStack) -> AsyncIterator[Live]:
     servers = stack.kafka.bootstrap_servers
-    await prepare_topics(servers, 1)
+    await topics_ready(servers)
     url = await database(stack, "page_live")
     writer, stop, store = KafkaWriter(servers, "page-tests"), asyncio.Event(), Store(url)
     await writer.start()

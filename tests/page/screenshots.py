@@ -40,7 +40,7 @@ async def main() -> int:
             environment = service_environment(stack)
             service = Service(stack, "service", ["run"], environment, api_port=port)
             await service.start()
-            demo = asyncio.create_task(Demo(stack, service, Console(quiet=True), None, 8).run())
+            demo = asyncio.create_task(Demo(stack, service, Console(quiet=True), None, 4).run())
             try:
                 await run_for(stack, RUN_SECONDS)
                 await shoot(service.base_url)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 from playwright.async_api import expect
 
 from projections.assets import FOLDER
+from schemas.topics import KURO_EVENTS, REQUESTS
 from tests.page.conftest import Live, Open, Service
 from tests.page.world import EVIL
 from tests.projections.facts import evidence, included, received, to_signed, to_submitted
@@ -99,6 +100,55 @@ async def test_every_filter_of_the_list_is_offered(opened: Open, filled: Service
         assert part in page.url
 
 
+async def test_search_finds_what_one_has_at_hand(opened: Open, filled: Service) -> None:
+    item = (await fetched(f"{filled.url}/status?status=COMPLETED&type=MINT&limit=1"))["items"][0]
+    page = await opened(filled.url)
+    for text in (item["requestId"], item["fiatRef"], item["txHash"]):
+        await page.keyboard.press("/")
+        await page.get_by_label("Search requests").fill(text)
+        await page.keyboard.press("Enter")
+        await expect(page.locator(ROWS)).to_have_count(1)
+        await expect(page.locator(ROWS)).to_contain_text(item["requestId"])
+        await page.keyboard.press("Escape")
+        await page.keyboard.press("x")
+        await expect(page.locator(ROWS)).to_have_count(50)
+
+
+async def test_as_of_a_past_moment(opened: Open, filled: Service) -> None:
+    item = (await fetched(f"{filled.url}/status?status=COMPLETED&type=MINT&limit=1"))["items"][0]
+    page = await opened(f"{filled.url}/#at={item['createdAt']}&request={item['requestKey']}")
+    story = page.locator("#story")
+    await expect(story).to_contain_text("later facts are left out")
+    await expect(story.locator(".story-name")).to_contain_text("Received")
+    await expect(page.locator("tr", has_text=item["requestId"])).to_contain_text("Received")
+
+
+async def test_the_story_explains_itself(opened: Open, filled: Service) -> None:
+    item = (await fetched(f"{filled.url}/status?stage=SUBMITTED&limit=1"))["items"][0]
+    told = await fetched(f"{filled.url}/status/{quote(item['requestKey'], safe='')}/explain")
+    page = await opened(f"{filled.url}/#request={quote(item['requestKey'], safe='')}")
+    explained = page.get_by_role("region", name="Explanation")
+    await expect(explained).to_contain_text(told["summary"])
+    await expect(explained).to_contain_text(told["code"])
+    await expect(explained).to_contain_text(told["waitingFor"])
+    for action in told["operatorCan"]:
+        await expect(explained).to_contain_text(action["text"])
+
+
+async def test_what_operators_paused(opened: Open, filled: Service) -> None:
+    page = await opened(filled.url)
+    await expect(page.locator("#controls")).to_contain_text("chain:5921")
+    await expect(page.locator("#controls")).to_contain_text(f"bridge repair {EVIL}")
+    await expect(page.locator("#controls")).to_contain_text("by night shift")
+    await expect(page.locator("#attention")).to_contain_text("Paused: chain:5921, by night shift")
+
+
+def test_every_fact_of_a_story_has_words() -> None:
+    told = set(re.findall(r"^  (\w+): ", (FOLDER / "telling.js").read_text(), re.MULTILINE))
+    told_of = {*KURO_EVENTS.kinds, *REQUESTS.kinds, "RetryOrdered", "CancelOrdered"}
+    assert told_of <= told
+
+
 async def test_the_stages_lead_to_their_requests(opened: Open, filled: Service) -> None:
     page = await opened(filled.url)
     overview = await fetched(f"{filled.url}/overview")
@@ -178,7 +228,7 @@ async def test_charts_have_a_tooltip_and_a_table(opened: Open, filled: Service) 
     minted = int(overview["chains"][0]["minted"]) // 10**18
     await expect(chart.locator("tbody tr", has_text="Chain 5920")).to_contain_text(f"{minted:,}")
     plot = page.locator("#chart-throughput svg[role=img]")
-    assert "received" in await plot.get_attribute("aria-label")
+    assert "done" in await plot.get_attribute("aria-label")
     await plot.focus()
     await page.keyboard.press("End")
     tip = page.locator("#chart-throughput .tip")

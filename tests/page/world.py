@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from orchestrator.core.keys import mint_key, redeem_key
 from projections.fold import RawRecord
 from schemas.base import Fact, Record, RequestType, encode_value, instant
+from schemas.controls import WorkPaused
 from schemas.dead_letters import DeadLetter, DeadLetterReason
 from schemas.evm import BlocksFollowed, ContractEvent, EventName
 from schemas.kuro import MintOk, Via
@@ -237,6 +238,10 @@ def day(now: float, requests: int = 160, seed: int = 7) -> list[Told]:
             facts.append((now - back, told))
     aside = {**lanes[CHAINS[2]].who, "number": 1, "reason": "the balance covers no transaction"}
     facts.append((now - 30, WalletSetAside.model_validate(aside)))
+    pause = WorkPaused(
+        order="o-1", who="night shift", why=f"bridge repair {EVIL}", scope=f"chain:{CHAINS[1]}"
+    )
+    facts.append((now - 300, pause))
     letter = DeadLetter.of(DeadLetterReason.MALFORMED, "not JSON", b"{", origin="kuro.events/1/9")
     facts.append((now - 500, letter))
     for lane in lanes.values():
