@@ -157,7 +157,7 @@ async function askHealth() {
 function offered(offers) {
   if (offers.explain && !story.explains) {
     story.explains = true;
-    story.load();
+    if (story.body) story.load();
   }
   if (offers.controls && state.controls === undefined) {
     state.controls = null;

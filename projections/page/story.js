@@ -76,23 +76,15 @@ export class Story {
     const path = `/status/${encodeURIComponent(key)}`;
     const moment = this.at ? `?at=${encodeURIComponent(this.at)}` : "";
     try {
-      const [told, explained] = await Promise.all([
-        get(path + moment, { signal }),
-        this.explains
-          ? get(`${path}/explain${moment}`, { signal }).catch((error) => {
-              if (signal.aborted) throw error;
-              return { body: null, error };
-            })
-          : { body: null },
-      ]);
+      const told = await get(path + moment, { signal });
       if (key !== this.key) return;
       this.body = told.body;
-      this.explanation = explained.body;
-      this.unexplained = explained.error || null;
       this.render();
+      if (this.explains) await this._explain(`${path}/explain${moment}`, signal);
     } catch (error) {
       if (signal.aborted || key !== this.key) return;
-      if (this.body && error instanceof ApiError) return; // the old story stays; the head says it is old
+      if (!(error instanceof ApiError)) throw error;
+      if (this.body) return; // the old story stays; the head says it is old
       const title = error.kind === "missing" ? "No such request" : "The story cannot be shown";
       fill(
         this.node,
@@ -103,6 +95,18 @@ export class Story {
         }),
       );
     }
+  }
+
+  async _explain(path, signal) {
+    try {
+      this.explanation = (await get(path, { signal })).body;
+      this.unexplained = null;
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!(error instanceof ApiError)) throw error;
+      this.unexplained = error;
+    }
+    if (!signal.aborted) this.render();
   }
 
   /** A fact of the feed about this request: shown at once, and asked for in full when it is quiet. */
