@@ -88,16 +88,19 @@ class Judging:
         spent at final depth on a failure and the contract says that it is unprocessed."""
         item, final = failure.request, failure.final
         turn = self._profile.turn(item.data)
-        if turn is not None and not failure.starved:
-            return await self._in_order(item, turn, view) or _resumed(item, failure, view)
         detail = await self._revert_reason(item, final.block_number)
+        if turn is not None and (detail is not None or not failure.starved):
+            return await self._in_order(item, turn, view) or _resumed(item, failure, view)
         if detail is None:
             tries = state.resumed.get(item.relay, 0)
             if failure.starved and tries < RESUMED_AT_MOST and not await self.is_processed(item):
                 return _resumed(item, failure, view)
             detail = "mined as a failure; the same call succeeds on the block before it"
             detail += f"; it ran out of gas {tries + 1} times" if failure.starved else ""
-        return await self._refusal(item, view, detail)
+        refusal = await self._refusal(item, view, detail)
+        if refusal is None and turn is not None:
+            refusal = refused(item, RelayRefusal.REVERTED, detail, view)
+        return refusal
 
     async def _revert_reason(self, item: RelayRequested, block_number: int) -> str | None:
         """Simulated on the state before the block that holds the failure; None for a success."""

@@ -74,6 +74,8 @@ _REPORTS: _Row = {
     OrphaningReported: None,
     RefusalReported: None,
 }
+_LATE: _Row = {ApprovalNonceGranted: None, **_REPORTS}
+"""A grant is kept where the request has ended: it is told once, and counts if all begins anew."""
 _ORDERS: _Row = {RetryReported: None, CancelReported: None}
 """A retry at work moves nothing here: whoever waits in a backoff is woken by the order itself."""
 _WITH_A_LANE: _Row = {
@@ -120,16 +122,16 @@ TABLE: dict[Stage | None, _Row] = {
         **_ENDINGS,
         **_ALWAYS,
     },
-    Stage.COMPLETED: {**_REPORTS, EvidenceReported: None, RetractionReported: Stage.RECEIVED},
-    Stage.REJECTED: {RetryReported: Stage.RECEIVED, **_REPORTS, **_ALWAYS},
+    Stage.COMPLETED: {**_LATE, EvidenceReported: None, RetractionReported: Stage.RECEIVED},
+    Stage.REJECTED: {RetryReported: Stage.RECEIVED, **_LATE, **_ALWAYS},
     Stage.FAILED: {
         RequestCompleted: Stage.COMPLETED,
         RequestRetracted: Stage.RETRACTED,
         RetryReported: Stage.RECEIVED,
-        **_REPORTS,
+        **_LATE,
         **_ALWAYS,
     },
-    Stage.RETRACTED: {**_REPORTS, **_ALWAYS},
+    Stage.RETRACTED: {**_LATE, **_ALWAYS},
 }
 """Which fact moves a request from which stage to which. `None` as a goal: the fact is recorded and
 the stage stays. `None` as a start: nothing is known of the request yet."""
@@ -246,8 +248,8 @@ def _overtaken(state: RequestState, fact: RequestFact) -> bool:
             left = stage in TERMINAL or state.cancelling is not None
             return fact.attempt == state.attempt + 1 and left
         case ApprovalNonceGranted():
-            waits = stage in (Stage.RECEIVED, Stage.EXPIRED)
-            return fact.attempt == state.attempt or not waits
+            useful = stage in (Stage.RECEIVED, Stage.EXPIRED) or stage in TERMINAL
+            return fact.attempt == state.attempt or not useful
         case RelayAssigned() | RefusalReported() if _assignment_before(state, fact):
             return True
         case ApprovalSigned() | RelayAssigned():

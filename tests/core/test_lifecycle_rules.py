@@ -6,20 +6,25 @@ import pytest
 
 from orchestrator.core.keys import mint_key, redeem_key
 from orchestrator.core.lifecycle import Stage, Verdict, evolve
-from schemas.requests import FailureReason
+from schemas.requests import ApprovalNonceGranted, FailureReason
 from tests.core.facts import (
+    KEY,
     ORIGIN,
     OTHER_ORIGIN,
     OTHER_USER,
     ROUTES,
+    START,
+    TTL,
     WALLETS,
     assigned,
+    cancelled,
     completed,
     drafted,
     evidence,
     expired,
     failed,
     folded,
+    given_up,
     gone,
     included,
     orphaned,
@@ -28,6 +33,7 @@ from tests.core.facts import (
     refused,
     rejected,
     retracted,
+    retried,
     seat,
     signed,
     submitted,
@@ -248,3 +254,13 @@ def test_keys_of_mints_and_redeems():
     assert mint_key("a") == "a"
     assert redeem_key(5920, "a") == "redeem:5920:a"
     assert redeem_key(5920, "a") != redeem_key(5921, "a")
+
+
+def test_a_grant_that_comes_after_the_end_counts_when_the_request_begins_anew():
+    """The sequence tells a grant once; asked again, it holds that it has told."""
+    grant = ApprovalNonceGranted(request_key=KEY, attempt=1, approval_nonce=7, deadline=START + TTL)
+    ended = folded([received(), cancelled(), given_up(0)])
+    kept, verdict = evolve(ended, record(grant, 10))
+    assert (verdict, kept.stage) == (Verdict.APPLIED, Stage.FAILED)
+    again, verdict = evolve(kept, record(retried(), 11))
+    assert (verdict, again.stage, again.granted) == (Verdict.APPLIED, Stage.RECEIVED, grant)

@@ -289,8 +289,8 @@ class Play:
             fact = gone(ELSEWHERE)
         elif self.kind == "RequestReceived" and self.start in (None, Stage.UNBACKED):
             fact = asked(ORIGIN)
-        elif self.kind == "ApprovalNonceGranted" and self.start is Stage.EXPIRED:
-            fact = granted(2)
+        elif self.kind == "ApprovalNonceGranted" and self.state is not None:
+            fact = granted(self.state.attempt + 1)
         elif self.kind == "OrphaningReported":
             fact = orphaned(1)
         elif self.kind == "RefusalReported" and self.start is Stage.EXPIRED:
