@@ -77,17 +77,28 @@ class LaneOrders:
         relay = slot.newest.relay
         if relay is None or slot.inclusion is not None:
             return False
-        if relay in state.cancelled:
-            return True
-        return not slot.broadcast and self._alone(state.working[relay])
+        return relay in state.cancelled or self._never_to_leave(state, slot.newest, relay)
 
     def sendable(
-        self, transactions: Sequence[TransactionPrepared], view: ChainView | None
+        self, state: LaneState, transactions: Sequence[TransactionPrepared], view: ChainView | None
     ) -> list[TransactionPrepared]:
-        """Those that may go out now."""
-        if self.held(view) is None:
-            return list(transactions)
-        return [transaction for transaction in transactions if transaction.relay is None]
+        """Those that may go out now: no-ops always; calls while the lane is not held, unless a
+        no-op is to take their place before any node has them."""
+        held = self.held(view) is not None
+        return [
+            transaction
+            for transaction in transactions
+            if transaction.relay is None
+            or not (held or self._never_to_leave(state, transaction, transaction.relay))
+        ]
+
+    def _never_to_leave(
+        self, state: LaneState, transaction: TransactionPrepared, relay: str
+    ) -> bool:
+        slot, item = state.slots.get(transaction.nonce), state.working.get(relay)
+        if slot is None or item is None or transaction.tx_hash in slot.broadcast:
+            return False
+        return self.void(state, item)
 
     def replaceable(
         self, state: LaneState, versions: Sequence[TransactionPrepared], view: ChainView

@@ -340,7 +340,7 @@ class LaneOwner:
         self, owned: OwnedLog, transactions: Sequence[TransactionPrepared]
     ) -> Outcome | None:
         """Send exactly what is on the log and not held; append which of it a node has."""
-        transactions = self._orders.sendable(transactions, self._view)
+        transactions = self._orders.sendable(self._state, transactions, self._view)
         if not transactions:
             return None
         answers = await self._node.send_raw([transaction.raw for transaction in transactions])
