@@ -12,7 +12,7 @@ from streams import lane_owner
 from streams.topics import prepare_topics
 from tests.lanes.bench import CHAIN_ID
 
-WALLETS = 12
+WALLETS = 20
 
 
 @pytest_asyncio.fixture(scope="session")
