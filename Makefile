@@ -41,6 +41,9 @@ simulate: $(READY) ## Whole clusters from seeds, with faults and kills; SEEDS=10
 bench: $(READY) ## Measure against the ceiling, into docs/benchmarks; ARGS='--only a,c --quick'
 	$(BIN)/python -m orchestrator.dev.bench $(ARGS)
 
+bench-api: $(READY) ## Pages over a million requests: p50, p95, p99 and plans, into docs/benchmarks
+	$(BIN)/python -m tests.projections.bench_pages $(ARGS)
+
 bench-compare: $(READY) ## What the last benchmark found better or worse than the one before
 	$(BIN)/python -m orchestrator.dev.bench --compare
 
@@ -80,4 +83,4 @@ sbom: $(AUDIT)/.ready ## Write sbom.json: every locked dependency of the service
 clean: ## Remove the virtual environment and caches of tools
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup demo test simulate screenshots bench bench-compare vectors format stack contracts lock audit-dependencies sbom clean
+.PHONY: help setup demo test simulate screenshots bench bench-api bench-compare vectors format stack contracts lock audit-dependencies sbom clean

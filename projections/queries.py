@@ -82,36 +82,41 @@ class ListQuery:
             ("status = %s", self.status),
             ("stage = %s", self.stage),
             ("chain_id = %s", self.chain_id),
-            ("lower(user_address) = lower(%s)", _column(self.user)),
-            ("fiat_ref = %s", _column(self.fiat_ref)),
+            (_USER, _column(self.user)),
+            (_FIAT_REF, _column(self.fiat_ref)),
             ("tx_hash = %s", self.tx_hash),
             ("created_at >= %s", self.created_from),
             ("created_at < %s", self.created_to),
         ]
-        if self.search is not None:
-            wanted.append((_SEARCH, self.search))
         used = [(sql, value) for sql, value in wanted if value is not None]
         parts: list[LiteralString] = [sql for sql, _ in used]
-        values: list[Any] = []
-        for sql, value in used:
-            values += searched(value) if sql is _SEARCH else [value]
+        values: list[Any] = [value for sql, value in used for _ in range(sql.count("%s"))]
         if self.cursor is not None:
             parts.append("(created_at, request_key) < (%s, %s)")
             values += [self.cursor.created_at, to_column(self.cursor.request_key)]
-        return ("WHERE " + " AND ".join(parts) if parts else ""), values
+        return ("WHERE " + " AND ".join(parts) if parts else "WHERE true"), values
+
+    def searches(self) -> list[tuple[LiteralString, list[Any]]]:
+        """What `search` may mean, one condition each: id, address, fiatRef or transaction as a
+        whole, or a key's start. Each has an index of its own, so that a million rows are not read
+        for a word; empty without a search."""
+        if self.search is None:
+            return []
+        word = to_column(self.search)
+        return [
+            ("request_key >= %s AND request_key < %s", [word, word + "\U0010ffff"]),
+            ("request_id = %s", [word]),
+            (_USER, [word, word]),
+            (_FIAT_REF, [word, word]),
+            ("tx_hash = %s", [word.lower()]),
+        ]
 
 
-_SEARCH: LiteralString = (
-    "(request_key = %s OR request_id = %s OR lower(user_address) = lower(%s) OR fiat_ref = %s "
-    "OR tx_hash = %s OR (request_key >= %s AND request_key < %s))"
+_USER: LiteralString = (
+    "left(lower(user_address), 200) = left(lower(%s), 200) AND lower(user_address) = lower(%s)"
 )
-"""Each part has an index of its own; a million rows are not read for a word."""
-
-
-def searched(text: str) -> list[str]:
-    """The values of `_SEARCH`: id, address, fiatRef or transaction as a whole, or a key's start."""
-    word = to_column(text)
-    return [word, word, word, word, word.lower(), word, word + "\U0010ffff"]
+_FIAT_REF: LiteralString = "left(fiat_ref, 200) = left(%s, 200) AND fiat_ref = %s"
+"""The first part is what the index holds: a B-tree takes no text of any length."""
 
 
 def _column(text: str | None) -> str | None:

@@ -271,13 +271,23 @@ class Store:
 
 
 def page_statement(query: ListQuery) -> tuple[LiteralString, list[Any]]:
-    """One row more than asked for: it tells whether a next page exists."""
+    """One row more than asked for: it tells whether a next page exists. A search is a page of each
+    thing that it may mean, and the page of those together."""
     where, values = query.conditions()
+    order: LiteralString = "ORDER BY created_at DESC, request_key DESC LIMIT %s"
+    most = query.limit + 1
+    if query.search is None:
+        return f"SELECT {_SHOWN} FROM requests {where} {order}", [*values, most]  # noqa: S608
+    parts: list[LiteralString] = []
+    given: list[Any] = []
+    for condition, words in query.searches():
+        parts.append(f"(SELECT request_key FROM requests {where} AND {condition} {order})")  # noqa: S608
+        given += [*values, *words, most]
+    found: LiteralString = " UNION ".join(parts)
     statement: LiteralString = (
-        f"SELECT {_SHOWN} FROM requests {where} "  # noqa: S608 - conditions are literals
-        "ORDER BY created_at DESC, request_key DESC LIMIT %s"
+        f"SELECT {_SHOWN} FROM requests WHERE request_key IN ({found}) {order}"  # noqa: S608
     )
-    return statement, [*values, query.limit + 1]
+    return statement, [*given, most]
 
 
 def is_open(stage: str) -> bool:

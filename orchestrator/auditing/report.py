@@ -39,13 +39,13 @@ def as_json(audit: Audit, run: Run, made_at: datetime, seconds: float, log_only:
             "comparedWith": sorted(audit.requests.signers) or None,
             "draftsNotRecomputed": audit.requests.unjudged_drafts,
         },
-        "deadLetters": audit.letters,
+        "deadLetters": {str(reason): count for reason, count in audit.letters.items()},
         "claims": [
             {"kind": kind, "claim": MEANING[kind], "found": audit.findings.counts[kind]}
             for kind in Kind
         ],
         "notes": {
-            note: audit.findings.counts[note] for note in Note if audit.findings.counts[note]
+            str(note): audit.findings.counts[note] for note in Note if audit.findings.counts[note]
         },
         "findings": [
             {

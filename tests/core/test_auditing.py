@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import orjson
 import pytest
 
 from orchestrator.auditing import report
@@ -387,8 +388,10 @@ async def test_the_report_reads_prints_and_keeps_figures() -> None:
     world = clean_world()
     outsider_mints(world)
     world.append(mint_ok("<script>", user="<b>"), mint_ok("<script>"))
+    world.append(DeadLetter.of(DeadLetterReason.CONFLICT, "no", b"x", origin="requests/0/0"))
     audit, run = await audited(world)
     body = report.as_json(audit, run, datetime(2026, 1, 31, tzinfo=UTC), 2.0, False)
+    assert orjson.loads(orjson.dumps(body)) == body
     page, text = report.as_html(body), report.as_text(body)
     for shown in (page, text):
         assert block_hash(FINAL) in shown
