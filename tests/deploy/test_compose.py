@@ -31,7 +31,7 @@ from tests.deploy.shape import (
 from tests.tidy.project import ROOT
 
 BOTH = (COMPOSE, OVERLAY)
-PINNED = re.compile(r"([a-z0-9-]+/)?[a-z0-9-]+:\d+\.\d+[a-z0-9.-]*(@sha256:[0-9a-f]{64})?")
+PINNED = re.compile(r"([a-z0-9-]+/)?[a-z0-9-]+:v?\d+\.\d+[a-z0-9.-]*(@sha256:[0-9a-f]{64})?")
 SECRET = re.compile(
     r"DATABASE_URL|RELAYER_PRIVATE_KEY_\d+|.*PASSWORD|AWS_(ACCESS|SECRET|SESSION).*"
 )
@@ -230,7 +230,7 @@ def test_containers_may_do_little(name):
 def test_data_and_roles_without_outer_business_reach_no_outer_network():
     assert compose()["networks"]["inner"] == {"internal": True}
     outside = {name for name, service in services().items() if "outer" in service["networks"]}
-    assert outside == {"ingest", "worker", "api", "webhooks"}
+    assert outside == {"ingest", "worker", "api", "webhooks", "grafana"}
     assert all("inner" in service["networks"] for service in services().values())
 
 

@@ -153,3 +153,21 @@ def test_prometheus_itself_takes_the_rules(command):
         ["promtool", *command], cwd=FOLDER, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_role_is_scraped_where_it_listens():
+    from tests.deploy.shape import filled, own
+
+    jobs = yaml.safe_load((FOLDER / "prometheus.yml").read_text(encoding="utf-8"))
+    scraped = {
+        name: found["port"]
+        for job in jobs["scrape_configs"]
+        for found in job["dns_sd_configs"]
+        for name in found["names"]
+    }
+    listening = {
+        name: int(filled(service["environment"]["METRICS_PORT"], {}))
+        for name, service in own().items()
+    }
+    assert scraped.pop("api") == 3000
+    assert scraped == {name: listening[name] for name in set(listening) - {"api", "init"}}
