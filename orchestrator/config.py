@@ -124,6 +124,7 @@ class Settings(BaseModel):
     api_rate_limit_token: RateLimit = "6000/15minutes"  # noqa: S105 - a number
     api_rate_limit_store_url: SecretStr | None = None
     api_trusted_proxies: Annotated[tuple[str, ...], BeforeValidator(_networks)] = ()
+    otel_exporter_otlp_endpoint: Annotated[str | None, Field(pattern=r"^https?://")] = None
     log_level: Annotated[str, Field(pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
 
     @field_validator("chain_ids", mode="before")

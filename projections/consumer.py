@@ -29,7 +29,7 @@ from orchestrator.errors import LogUnavailable, OrchestratorError, StartRefused
 from projections.database import WRITER_LOCK, connect, describe, trace_of
 from projections.fold import RawRecord
 from projections.kafka import ANSWER_SECONDS, FOLLOWED, missing_topics
-from projections.writer import Connection, Offsets, Writer, load_offsets
+from projections.writer import Connection, Observe, Offsets, Writer, load_offsets
 
 log = structlog.get_logger()
 
@@ -92,8 +92,14 @@ class Projector:
     """The projection's writer; `run` ends only when told to."""
 
     def __init__(
-        self, database_url: str, bootstrap_servers: str, *, batch_records: int = BATCH_RECORDS
+        self,
+        database_url: str,
+        bootstrap_servers: str,
+        *,
+        batch_records: int = BATCH_RECORDS,
+        observe: Observe | None = None,
     ) -> None:
+        self.observe = observe
         self._database_url = database_url
         self._bootstrap_servers = bootstrap_servers
         self._batch_records = batch_records
@@ -242,7 +248,7 @@ class _Session:
         self._consumer = consumer
         self._seats = seats
         self._offsets = offsets
-        self._writer = Writer(connection)
+        self._writer = Writer(connection, observe=projector.observe)
         self._ends: Offsets | None = None
         self._asked_at = 0.0
         self._beaten = float("-inf")

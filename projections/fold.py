@@ -11,18 +11,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from orchestrator.core.keys import mint_key, redeem_key
+from orchestrator.core.belonging import request_key_of
 from orchestrator.core.lifecycle import RequestState, Verdict, evolve
 from projections.lanes import LaneBook, LaneKey, NonceKey, WorkKey
 from projections.text import moment, to_column, to_jsonb
-from schemas.base import Fact, Position, Record, UnreadableRecord
-from schemas.controls import CancelOrdered, RetryOrdered, WorkPaused, WorkResumed
+from schemas.base import Position, Record, UnreadableRecord
+from schemas.controls import WorkPaused, WorkResumed
 from schemas.dead_letters import DeadLetter
-from schemas.evm import BlocksFollowed, ChainHalted, ContractEvent, EventName, EventRetracted
-from schemas.kuro import MintOk
-from schemas.lanes import CancellationRequested, LaneFact, NonceFact, RelayRequested
+from schemas.evm import BlocksFollowed, ChainHalted
+from schemas.lanes import LaneFact, NonceFact
 from schemas.requests import RequestFact
-from schemas.sequences import SequenceFact
 from schemas.topics import TOPICS
 
 LARGEST_FAULT_BYTES = 64 * 1024
@@ -219,31 +217,6 @@ def fold(reading: Reading, known: Known) -> Changes:
         elif isinstance(fact, LaneFact):
             changes.lane_facts.append(_lane_fact_row(fact, raw, record))
     return changes
-
-
-def request_key_of(fact: Fact) -> str | None:
-    """The request whose timeline the fact belongs to; None when it tells of none."""
-    match fact:
-        case (
-            RequestFact()
-            | RelayRequested()
-            | CancellationRequested()
-            | RetryOrdered()
-            | CancelOrdered()
-        ):
-            return fact.request_key
-        case MintOk():
-            return mint_key(fact.request_id)
-        case ContractEvent() | EventRetracted() if fact.approval_nonce is not None:
-            return None  # the chain's sequences say whose it is
-        case ContractEvent() | EventRetracted():
-            if fact.event is EventName.MINTED:
-                return mint_key(fact.request_id)
-            return redeem_key(fact.chain_id, fact.request_id)
-        case SequenceFact():
-            return getattr(fact, "request_key", None)
-    relay: str | None = getattr(fact, "relay", None)
-    return relay.rpartition(":")[0] or None if relay else None
 
 
 def _fact_row(key: str, raw: RawRecord, record: Record, verdict: Verdict | None) -> FactRow:

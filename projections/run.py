@@ -18,6 +18,7 @@ from projections.feed.serving import FeedDoor
 from projections.lag import LogProbe
 from projections.measuring import expect
 from projections.store import Store
+from projections.tracing import Tracer
 
 log = structlog.get_logger()
 
@@ -34,8 +35,15 @@ async def run_projection(config: Config, stop: asyncio.Event) -> None:
     """
     connection_parameters(config.database_url)
     expect(tuple(config.chains))
-    projector = Projector(config.database_url, config.kafka)
-    await projector.run(stop, prepare=lambda: migrate(config.database_url))
+    endpoint = config.settings.otel_exporter_otlp_endpoint
+    tracer = Tracer.to(endpoint) if endpoint else None
+    observe = tracer.tell if tracer is not None else None
+    projector = Projector(config.database_url, config.kafka, observe=observe)
+    try:
+        await projector.run(stop, prepare=lambda: migrate(config.database_url))
+    finally:
+        if tracer is not None:
+            await asyncio.to_thread(tracer.close)
 
 
 async def run_api(

@@ -8,7 +8,7 @@ A key lives on one partition, so whoever holds the partition's offset row may wr
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, fields
 from typing import Any, LiteralString
 
@@ -55,11 +55,21 @@ class Superseded(OrchestratorError):
     this batch was written; read them anew."""
 
 
+Observe = Callable[[Reading, Changes], None]
+
+
 class Writer:
     """Folds and writes batches on one session; keeps the latest states of up to `kept_states`
-    requests in memory. After any exception the memory is dropped: what the tables say counts."""
+    requests in memory. After any exception the memory is dropped: what the tables say counts.
+    `observe` is told of every batch that was committed."""
 
-    def __init__(self, connection: Connection, kept_states: int = KEPT_STATES) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        kept_states: int = KEPT_STATES,
+        observe: Observe | None = None,
+    ) -> None:
+        self._observe = observe
         self._connection = connection
         self._kept_states = kept_states
         self._kept: OrderedDict[str, RequestState] = OrderedDict()
@@ -101,6 +111,8 @@ class Writer:
             await _copy(cursor, "projection_faults", FaultRow, changes.faults)
             await _write_dead_letters(cursor, changes.dead_letters.values())
         measure(reading, changes)
+        if self._observe is not None:
+            self._observe(reading, changes)
         return changes
 
     async def _halve(

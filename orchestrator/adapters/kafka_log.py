@@ -23,6 +23,7 @@ from aiokafka.errors import (
 from aiokafka.partitioner import DefaultPartitioner
 
 from orchestrator.closing import closed
+from orchestrator.core.belonging import traceparent
 from orchestrator.errors import Fenced, LogUnavailable
 from schemas.base import Fact, Position, Record, encode_headers, encode_value, instant
 from schemas.dead_letters import DeadLetter
@@ -39,8 +40,8 @@ TAIL_REQUEST_TIMEOUT_MS = 5_000
 """A tail that gets no answer for so long starts anew; it must outlast a fetch's wait."""
 
 
-def _record(fact: Fact, trace: str | None = None) -> Record:
-    return Record(fact, instant(time.time()), None, trace)
+def _record(fact: Fact) -> Record:
+    return Record(fact, instant(time.time()), None, traceparent(fact))
 
 
 def _sendable(fact: Fact) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from projections.fold import request_key_of
+from orchestrator.core.belonging import request_key_of
 from schemas.base import Fact, UnreadableRecord, instant
 from schemas.topics import TOPICS
 
