@@ -10,10 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Annotated, Any
 
-from eth_keys.main import KeyAPI
 from limits import parse as parse_limit
 from pydantic import (
     BaseModel,
@@ -32,6 +30,7 @@ from orchestrator.core.profiles import profile_of
 from orchestrator.core.terms import ChainTerms, Terms
 from orchestrator.errors import ConfigurationError
 from orchestrator.tokens import parse_tokens
+from orchestrator.wallet_settings import addresses_of, private_keys_of, text_of_file
 
 DEFAULT_CHAIN_IDS = (5920, 5921, 5922, 5923, 5924)
 LONGEST_NUMBER = 18
@@ -233,7 +232,7 @@ def load(needs: Iterable[Need], environ: Mapping[str, str] | None = None) -> Con
     }
     for name in ("database_url", "api_tokens"):
         if name not in values and environ.get(f"{name.upper()}_FILE"):
-            values[name] = _file(environ, f"{name.upper()}_FILE", problems) or ""
+            values[name] = text_of_file(environ, f"{name.upper()}_FILE", problems) or ""
     settings = _settings(values, problems)
     problems += _missing(values, wanted)
     chains = {
@@ -304,8 +303,8 @@ def _chain(
         problems.append(f"{contract_name}: missing; give the address of the stablecoin contract")
     if contract and address_or_none(contract) is None:
         problems.append(f"{contract_name}: what is given is no address (0x, 40 hex digits, EIP-55)")
-    keys = _private_keys(chain_id, environ, problems)
-    addresses = _addresses(chain_id, environ, keys, problems)
+    keys = private_keys_of(chain_id, environ, problems)
+    addresses = addresses_of(chain_id, environ, keys, problems)
     if Need.WALLET_KEYS in wanted and not keys:
         problems.append(
             f"RELAYER_PRIVATE_KEY_{chain_id}: missing; give one or several 0x hex keys, or their "
@@ -347,55 +346,3 @@ def _count(name: str, environ: Mapping[str, str], default: int, problems: list[s
         problems.append(f"{name}: what is given is no whole number of blocks")
         return default
     return int(text)
-
-
-def _private_keys(
-    chain_id: int, environ: Mapping[str, str], problems: list[str]
-) -> tuple[SecretStr, ...]:
-    name = f"RELAYER_PRIVATE_KEY_{chain_id}"
-    text = environ.get(name) or _file(environ, f"{name}_FILE", problems) or ""
-    keys: list[SecretStr] = []
-    for number, part in enumerate((part.strip() for part in text.split(",") if part.strip()), 1):
-        digits = part.removeprefix("0x")
-        try:
-            KeyAPI().PrivateKey(bytes.fromhex(digits)).public_key.to_checksum_address()
-        except Exception:  # noqa: BLE001 - what was given may be a key: never show it
-            problems.append(f"{name}: key {number} is not 0x and 64 hex digits of a valid key")
-            continue
-        keys.append(SecretStr("0x" + digits))
-    return tuple(keys)
-
-
-def _addresses(
-    chain_id: int,
-    environ: Mapping[str, str],
-    keys: tuple[SecretStr, ...],
-    problems: list[str],
-) -> tuple[str, ...]:
-    derived = tuple(
-        KeyAPI()
-        .PrivateKey(bytes.fromhex(key.get_secret_value()[2:]))
-        .public_key.to_checksum_address()
-        for key in keys
-    )
-    name = f"RELAYER_ADDRESS_{chain_id}"
-    given = [part.strip() for part in environ.get(name, "").split(",") if part.strip()]
-    addresses = tuple(address_or_none(part) or "" for part in given)
-    if "" in addresses:
-        problems.append(f"{name}: address {addresses.index('') + 1} is no address")
-    elif derived and addresses and set(derived) != set(addresses):
-        problems.append(f"{name}: does not name the wallets of RELAYER_PRIVATE_KEY_{chain_id}")
-    if len(set(derived)) != len(derived) or len(set(addresses)) != len(addresses):
-        problems.append(f"RELAYER_PRIVATE_KEY_{chain_id}: names a wallet twice")
-    return derived or addresses
-
-
-def _file(environ: Mapping[str, str], name: str, problems: list[str]) -> str | None:
-    path = environ.get(name)
-    if not path:
-        return None
-    try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        problems.append(f"{name}: the file cannot be read ({type(error).__name__})")
-        return None

@@ -73,8 +73,8 @@ async def _delivered(
     for number, (topic, fact) in enumerate(items):
         by_seat.setdefault((topic, partition_of(TOPICS[topic], fact.key)), []).append(number)
     waits = []
-    for (topic, partition), numbers in by_seat.items():
-        rest = [_sendable(items[number][1]) for number in numbers]
+    for (topic, partition), seated in by_seat.items():
+        numbers, rest = seated, [_sendable(items[number][1]) for number in seated]
         while rest:
             batch = producer.create_batch()
             full = (n for n, item in enumerate(rest) if not _fits(batch, item))
