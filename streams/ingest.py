@@ -61,6 +61,7 @@ class Duties(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _stop(self, partition: TopicPartition) -> None:
         tasks = self._running.pop(partition)
         for task in tasks:
+            log.info("duty left", duty=task.get_name())
             task.cancel()
         await asyncio.wait(tasks)
 
