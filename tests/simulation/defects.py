@@ -13,6 +13,7 @@ from schemas.lanes import LaneFact, TransactionPrepared
 from streams.controls import Controls
 from streams.deciding import Decider
 from streams.lane_owner import LaneOwner
+from streams.sequencing import SequenceOwner
 from streams.signing import SigningDesk
 from tests.simulation.worker import Agents
 
@@ -99,6 +100,16 @@ class GivesUpWhatIsOut(LaneOwner):
         await super()._pass(owned)
 
 
+class ForgetsItsGrants(SequenceOwner):
+    """Goes by the chain's count when it starts: what it granted before is nobody's."""
+
+    async def _replay(self) -> None:
+        await super()._replay()
+        self._state.live.clear()
+        for sequence in self._state.by_recipient.values():
+            sequence.held.clear()
+
+
 @dataclass(frozen=True)
 class Defect:
     agents: Callable[[], Agents]
@@ -118,7 +129,13 @@ DEFECTS = {
     ),
     "no fence": Defect(
         lambda: Agents(fencing=False),
-        ("one nonce, two requests", "the lane's fold says", "one request, two nonces", "bytes at"),
+        (
+            "one nonce, two requests",
+            "the lane's fold says",
+            "the sequence's fold says",
+            "one request, two nonces",
+            "bytes at",
+        ),
         100,
     ),
     "deaf to pauses": Defect(
@@ -129,6 +146,11 @@ DEFECTS = {
     ),
     "gives up what is out": Defect(
         lambda: Agents(lane_owner=GivesUpWhatIsOut), ("the lane's fold says", "an agent"), 50
+    ),
+    "forgets its grants": Defect(
+        lambda: Agents(sequence_owner=ForgetsItsGrants),
+        ("the sequence's fold says", "one nonce, two live approvals", "an agent reports"),
+        50,
     ),
     "edge trigger": Defect(lambda: Agents(desk=ActsOnArrivalsOnly), ("never came to an end",), 50),
     "counter nonce": Defect(

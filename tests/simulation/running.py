@@ -26,6 +26,7 @@ READING_ON_SECONDS = 20.0
 """What the books may need to read what came last."""
 LOUD = {
     "fact refused by the lane",
+    "fact refused by the sequences",
     "lane owner died",
     "refusing to sign",
     "work for a wallet that is not configured here; it waits on the log",
