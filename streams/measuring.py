@@ -43,6 +43,14 @@ def of_listener(listener: KuroListener) -> Iterable[Sample]:
     yield "kuro_list_age_seconds", (), None if listed is None else max(0.0, now - listed)
 
 
+def of_sequences(relayer: Relayer) -> Iterable[Sample]:
+    for owner in relayer.sequence_owners:
+        chain = (owner.state.chain_id,)
+        yield "sequence_waiting", chain, len(owner.state.waiting)
+        yield "sequence_granted", chain, len(owner.state.live)
+        yield "sequence_stuck", chain, float(owner.reason is not None)
+
+
 def of_lanes(relayer: Relayer) -> Iterable[Sample]:
     for owner in relayer.lane_owners:
         state = owner.state

@@ -15,6 +15,7 @@ from schemas.lanes import CancellationRequested, LaneResumed, RelayRequested
 from schemas.sequences import MintRetracted, MintSeen, NonceRequested
 from schemas.topics import LANES
 from streams.lane_owner import LaneOwner
+from streams.sequencing import SequenceOwner
 
 log = structlog.get_logger(__name__)
 
@@ -61,6 +62,10 @@ class Relayer:
     @property
     def lane_owners(self) -> Sequence[LaneOwner]:
         return [owner for owner in self._owners.values() if isinstance(owner, LaneOwner)]
+
+    @property
+    def sequence_owners(self) -> Sequence[SequenceOwner]:
+        return [owner for owner in self._owners.values() if isinstance(owner, SequenceOwner)]
 
     async def own(self, partitions: set[int]) -> None:
         wanted = {key for key, (seat, _) in self._makers.items() if seat in partitions}

@@ -32,7 +32,7 @@ from streams.books import Book
 from streams.controls import Controls
 from streams.deciding import Decider
 from streams.lane_owner import LaneOwner
-from streams.measuring import of_lanes
+from streams.measuring import of_lanes, of_sequences
 from streams.relaying import Owner, Relayer
 from streams.retrying import Backoff
 from streams.sequencing import SequenceOwner
@@ -260,6 +260,7 @@ async def _relaying(config: Config, stack: AsyncExitStack, controls: Controls) -
     relayer = Relayer(lanes)
     stack.push_async_callback(relayer.close)
     stack.enter_context(watch(partial(of_lanes, relayer)))
+    stack.enter_context(watch(partial(of_sequences, relayer)))
     controls.hear(relayer.hear)
     app = RoleApp(config, Role.RELAY, LANES)
     app.owns(lambda: None, relayer.own)

@@ -126,6 +126,8 @@ class Run:
                 world.oracle.compare(worker.process.name, book.states())
             for owner in worker.lane_owners():
                 world.oracle.compare_lane(worker.process.name, owner.state)
+            for held in worker.sequence_owners():
+                world.oracle.sequences[held.state.chain_id].compare(held.state)
         world.oracle.replay(world.broker.everything())
         self._over = True
 

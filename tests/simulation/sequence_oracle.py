@@ -44,6 +44,11 @@ class SequenceOracle:
             case MintAttributed() if self.state.names.get(self._id_at(fact)) != fact.request_key:
                 self._complain("attributed to another request", id=fact.id)
 
+    def compare(self, held: Sequences) -> None:
+        """What an owner goes by is what the log says."""
+        if held != self.state:
+            self._complain("an owner's sequences differ from the log", chain=held.chain_id)
+
     def _id_at(self, fact: MintAttributed) -> str:
         return self.state.mints[fact.seat].contract_id
 

@@ -102,6 +102,9 @@ class Worker:
     def lane_owners(self) -> list[LaneOwner]:
         return [owner for relayer in self.relayers for owner in relayer.lane_owners]
 
+    def sequence_owners(self) -> list[SequenceOwner]:
+        return [owner for relayer in self.relayers for owner in relayer.sequence_owners]
+
     def _member(self, role: str) -> Member:
         member = Member(self.world.groups[role], self.world.broker, self.process)
         self.members.append(member)
