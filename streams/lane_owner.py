@@ -41,7 +41,7 @@ from streams.judging import Judging, rewritten
 from streams.lane_orders import LaneOrders
 from streams.looking import behind, head_and_balance, seen_at
 from streams.preparing import Preparing
-from streams.retrying import Backoff
+from streams.retrying import Backoff, awoken
 
 log = structlog.get_logger(__name__)
 
@@ -197,12 +197,7 @@ class LaneOwner:
             backoff.reset()
             busy = bool(self._state.slots or self._state.waiting or self._state.reverted)
             pause = self._settings.head_poll_seconds if busy else 5.0
-            try:
-                await asyncio.wait_for(self._awake.wait(), pause)
-            except TimeoutError:
-                continue
-            finally:
-                self._awake.clear()
+            await awoken(self._awake, pause)
 
     async def _pass(self, owned: OwnedLog) -> None:
         inbox, self._inbox = self._inbox, []

@@ -29,7 +29,16 @@ class Backoff:
         """Until the delay is over, or `hurry` is set; it is cleared then."""
         if hurry is None:
             await asyncio.sleep(self.delay_seconds())
-            return
-        with suppress(TimeoutError):
-            await asyncio.wait_for(hurry.wait(), self.delay_seconds())
-        hurry.clear()
+        else:
+            await awoken(hurry, self.delay_seconds())
+
+
+async def awoken(bell: asyncio.Event, seconds: float) -> None:
+    """Wait until the bell rings, for at most so long; it is cleared.
+
+    Not `asyncio.wait_for`: in Python 3.11 that loses a cancellation which comes in the moment in
+    which the bell rings, and the task goes on for ever (seen)."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await bell.wait()
+    bell.clear()

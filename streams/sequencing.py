@@ -22,7 +22,7 @@ from schemas.base import UnreadableRecord
 from schemas.dead_letters import DeadLetter, DeadLetterReason
 from schemas.sequences import MintUnattributed, SequenceFact, sequence_key
 from schemas.topics import LANES
-from streams.retrying import Backoff
+from streams.retrying import Backoff, awoken
 
 log = structlog.get_logger(__name__)
 
@@ -120,12 +120,7 @@ class SequenceOwner:
             backoff.reset()
             busy = bool(self._state.waiting or self._inbox)
             pause = self._settings.head_poll_seconds if busy else LOOK_EVERY_SECONDS
-            try:
-                await asyncio.wait_for(self._awake.wait(), pause)
-            except TimeoutError:
-                continue
-            finally:
-                self._awake.clear()
+            await awoken(self._awake, pause)
 
     async def _pass(self, owned: OwnedLog) -> None:
         inbox, self._inbox = self._inbox, []

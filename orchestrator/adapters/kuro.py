@@ -201,7 +201,8 @@ class KuroSource:
             if failures:
                 wait = min(wait, self._delay(failures - 1))
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._list_wanted.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._list_wanted.wait()
             self._list_wanted.clear()
             try:
                 items = await self._pending(session)
