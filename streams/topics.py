@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 import structlog
@@ -16,6 +17,7 @@ log = structlog.get_logger(__name__)
 
 TOPIC_CONFIG = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
 """Facts are kept for ever."""
+KNOWN_WITHIN_SECONDS = 15.0
 
 
 async def prepare_topics(servers: str, replication_factor: int) -> list[str]:
@@ -29,6 +31,7 @@ async def prepare_topics(servers: str, replication_factor: int) -> list[str]:
     try:
         await admin.start()
         created = await _create_missing(admin, replication_factor)
+        await _await_known(admin, created)
         await _check(admin)
     except KafkaError as error:
         raise LogUnavailable(f"preparing the topics: {error!r}") from error
@@ -79,6 +82,17 @@ async def _create_missing(admin: AIOKafkaAdminClient, replication_factor: int) -
             raise StartRefused(f"topic {name} cannot be created: {kind.__name__} {message}")
     log.info("topics created", topics=[topic.name for topic in missing])
     return [topic.name for topic in missing]
+
+
+async def _await_known(admin: AIOKafkaAdminClient, created: list[str]) -> None:
+    """A broker acknowledges a topic some moments before it can describe it; what it does not know
+    after `KNOWN_WITHIN_SECONDS` is left to `_check`."""
+    until = asyncio.get_running_loop().time() + KNOWN_WITHIN_SECONDS
+    while created and asyncio.get_running_loop().time() < until:
+        described = await admin.describe_topics(created)
+        if not any(found["error_code"] for found in described):
+            return
+        await asyncio.sleep(0.1)
 
 
 async def _check(admin: AIOKafkaAdminClient) -> None:
