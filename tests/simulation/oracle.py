@@ -308,9 +308,11 @@ class Oracle:
         return getattr(chain.contract, "foreign", set())
 
     def _own_ids(self, chain: Chain) -> set[str]:
-        """The ids on chain of the requests that may be minted there."""
+        """The ids on chain of the requests that count as minted there. What was given up before it
+        asked for a nonce is named nowhere: another signer's mint of it is a dead letter."""
         name_of = chain.contract.profile.contract_id
-        held = [s.received for s in self.requests.values() if s.received is not None]
+        states = [s for s in self.requests.values() if s.stage is Stage.COMPLETED]
+        held = [s.received for s in states if s.received is not None]
         return {name_of(item.request_id) for item in held if item.chain_id == chain.chain_id}
 
     def _burnt(self, chain: Chain) -> list[str]:
