@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from orchestrator.core.contract import EVENT_TOPICS, decode_event
+from orchestrator.core.orchestrator_profile import ORCHESTRATOR
 from orchestrator.errors import RpcError, RpcProblem
 from schemas.controls import WorkPaused, WorkResumed, request_scope, wallet_scope
 from schemas.lanes import (
@@ -139,6 +139,6 @@ async def unavailable(raws):
 
 async def not_minted(lane: Bench, name: str) -> None:
     last = (await lane.node.head()).number
-    logs = await lane.node.logs(lane.config.contract, list(EVENT_TOPICS), 0, last)
-    told = [decode_event(list(log.topics), log.data).request_id for log in logs]
+    logs = await lane.node.logs(lane.config.contract, list(ORCHESTRATOR.event_topics), 0, last)
+    told = [ORCHESTRATOR.decode_event(log.topics, log.data, "").request_id for log in logs]
     assert name not in told
