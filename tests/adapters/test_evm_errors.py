@@ -21,6 +21,32 @@ P = RpcProblem
 
 SEEN = [
     ("geth", -32000, "already known", P.ALREADY_KNOWN),
+    ("reth", -32000, "already known", P.ALREADY_KNOWN),
+    ("reth", -32000, "replacement transaction underpriced", P.REPLACEMENT_UNDERPRICED),
+    ("reth", -32000, "nonce too low: next nonce 5, tx nonce 3", P.NONCE_TOO_LOW),
+    ("reth", -32000, "transaction underpriced", P.UNDERPRICED),
+    (
+        "reth",
+        -32000,
+        "insufficient funds for gas * price + value: have 0 want 21000",
+        P.INSUFFICIENT_FUNDS,
+    ),
+    ("reth", -32000, "intrinsic gas too low", P.GAS_TOO_LOW),
+    ("reth", 3, "execution reverted: paused", P.REVERTED),
+    ("erigon", -32000, "nonce too low", P.NONCE_TOO_LOW),
+    (
+        "erigon",
+        -32000,
+        "INTERNAL_ERROR: insufficient funds for gas * price + value",
+        P.INSUFFICIENT_FUNDS,
+    ),
+    ("erigon", -32000, "INTERNAL_ERROR: intrinsic gas too low", P.GAS_TOO_LOW),
+    ("erigon", 3, "execution reverted", P.REVERTED),
+    ("anvil", -32003, "nonce too low", P.NONCE_TOO_LOW),
+    ("anvil", -32003, "replacement transaction underpriced", P.REPLACEMENT_UNDERPRICED),
+    ("anvil", 3, "execution reverted: custom error 0x12345678", P.REVERTED),
+    ("besu", -32000, "Execution reverted", P.REVERTED),
+    ("nethermind", -32010, "Invalid, intrinsic gas too low", P.GAS_TOO_LOW),
     ("anvil", -32003, "transaction already imported", P.ALREADY_KNOWN),
     (
         "openethereum",
@@ -260,6 +286,26 @@ def test_texts(who: str, code: int | None, text: str, expected: RpcProblem) -> N
     error = classify(code, text)
     assert error.problem is expected, (who, error)
     assert classify(code, text.upper()).problem is expected
+
+
+SIX = ("geth", "erigon", "nethermind", "besu", "reth", "anvil")
+EACH = (
+    P.ALREADY_KNOWN,
+    P.REPLACEMENT_UNDERPRICED,
+    P.NONCE_TOO_LOW,
+    P.UNDERPRICED,
+    P.INSUFFICIENT_FUNDS,
+    P.GAS_TOO_LOW,
+    P.REVERTED,
+)
+
+
+@pytest.mark.parametrize("problem", EACH)
+@pytest.mark.parametrize("node", SIX)
+def test_each_node_has_a_text_for_each_refusal(node: str, problem: RpcProblem) -> None:
+    """What a lane must tell apart, in the words of each of the six clients."""
+    told = [text for who, _, text, expected in SEEN if (who, expected) == (node, problem)]
+    assert told, f"no text of {node} for {problem}"
 
 
 def test_every_row_is_reached() -> None:

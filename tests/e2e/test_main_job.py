@@ -15,6 +15,7 @@ from schemas.kuro import MintOk
 from schemas.requests import ApprovalSigned
 from schemas.topics import DEAD_LETTERS, KURO_EVENTS, REQUESTS
 from tests.e2e.harness import TOKEN, World, until
+from tests.e2e.invariants import invariants_hold
 
 
 async def redeem(world: World, chain_id: int, amounts: list[int]) -> list[str]:
@@ -87,6 +88,7 @@ async def test_a_burst_of_200_on_one_wallet_completes_once_each(world: World) ->
     await world.ended(keys)
     blocks = await world.block_number(chain_id) - first
     await world.minted_once(chain_id, keys)
+    await invariants_hold(world, keys)
     if blocks > 15:  # a measure of time: told loudly, but a busy machine fails no test
         warnings.warn(f"200 mints took {blocks} blocks, more than 15", stacklevel=1)
 
@@ -163,6 +165,7 @@ async def test_kill_9_in_the_middle_of_a_burst_loses_nothing_and_doubles_nothing
         await world.service.start()
     await world.ended(keys)
     await world.minted_once(chain_id, keys)
+    await invariants_hold(world, keys)
 
 
 async def test_an_independent_library_reads_the_same_from_the_chain(world: World) -> None:

@@ -10,6 +10,7 @@ import pytest_asyncio
 from orchestrator.dev.service import Service
 from orchestrator.dev.stack import EmbeddedStack
 from tests.e2e.harness import World
+from tests.e2e.invariants import invariants_hold
 
 COMMANDS = {
     "ingest": ["ingest"],
@@ -64,6 +65,7 @@ async def test_all_processes_killed_in_the_middle_of_a_burst(world: World, fleet
     await fleet.start()
     await world.ended(keys, service=fleet.api)
     await world.minted_once(chain_id, keys)
+    await invariants_hold(world, keys)
 
 
 async def test_a_role_stopped_with_sigterm_leaves_its_group_and_ends_well(

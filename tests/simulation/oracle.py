@@ -175,9 +175,9 @@ class Oracle:
         if others and seat not in self._taken:
             self._violated("one nonce, two requests", seat=seat, relays=[*others, fact.relay])
         self._seats[seat].add(fact.relay)
-        for key, nonce, tx_hash in self._versions[fact.relay]:
-            if (key, nonce) == seat or chain.chain_id in self.deep:
-                continue
+        versions = self._versions[fact.relay]
+        is_new = seat not in [version[:2] for version in versions]
+        for key, nonce, tx_hash in versions if is_new and chain.chain_id not in self.deep else ():
             spent = chain.final.state.nonces.get(key.partition(":")[2], 0) > nonce
             if not spent or self._may_have_worked(chain, fact.relay, tx_hash):
                 self._violated("one request, two nonces without proof", id=fact.id, first=nonce)
