@@ -127,7 +127,11 @@ def _write_settings(folder: Path, port: int, controller_port: int) -> Path:
 
 
 def _new_cluster_id() -> str:
-    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    """One UUID in 64 begins with a dash in this form, which the tool takes for an option."""
+    while True:
+        found = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if not found.startswith("-"):
+            return found
 
 
 def _java(jars: Path, cache: Path | None) -> list[str]:
