@@ -14,6 +14,8 @@ from orchestrator.dev.bench.figures import Findings
 from orchestrator.dev.bench.latency import latency
 from orchestrator.dev.bench.machine import describe, load_average
 from orchestrator.dev.bench.profiling import profile
+from orchestrator.dev.bench.rates import rates, restart
+from orchestrator.dev.bench.recovery import recovery
 from orchestrator.dev.bench.throughput import pipeline, relaying
 from orchestrator.dev.bench.world import Run
 
@@ -22,8 +24,11 @@ Part = Callable[[Run], Awaitable[Findings]]
 PARTS: dict[str, tuple[str, Part, int]] = {
     "ac": ("the ceiling, and relaying alone", relaying, 900),
     "b": ("the whole pipeline", pipeline, 900),
-    "p": ("where the processes' time goes", profile, 300),
     "d": ("from Kuro's message to broadcast", latency, 600),
+    "e": ("fold, replay and rebuild", rates, 400),
+    "i": ("back at work after a kill of each role", recovery, 600),
+    "ir": ("a full restart with a past, and memory", restart, 600),
+    "p": ("where the processes' time goes", profile, 300),
 }
 """By letters: what it is, what measures it, and the seconds it may take."""
 

@@ -1,0 +1,139 @@
+"""A log with a past: completed mints as the service would have left them, without the hours.
+
+One request's facts are made by their own models, then told again under other ids and hashes. The
+chain is not asked about them: a completed request owes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from orchestrator.adapters.kafka_log import partition_of
+from schemas.base import Record, RequestType, encode_headers, encode_value
+from schemas.evm import EventName
+from schemas.requests import (
+    ApprovalDrafted,
+    ApprovalSigned,
+    EvidenceReported,
+    InclusionReported,
+    RelayAssigned,
+    RequestCompleted,
+    RequestFact,
+    RequestReceived,
+    SubmissionReported,
+)
+from schemas.topics import EVM_EVENTS, KURO_EVENTS, LANES, REQUESTS
+
+FACTS_PER_REQUEST = 8
+_AT = "2026-01-01T00:00:00.000Z"
+_KEY = "past-00000000"
+_HASH = "0x" + "d" * 56 + "00000000"
+_ADDRESS = "0x00000000000000000000000000000000000A11CE"
+
+
+def life() -> list[RequestFact]:
+    """All facts of one completed mint on `requests`."""
+    seat = f"5920:{_HASH}:0"
+    return [
+        RequestReceived(
+            request_key=_KEY,
+            request_id=_KEY,
+            type=RequestType.MINT,
+            chain_id=5920,
+            user=_ADDRESS,
+            amount=str(10**18),
+            fiat_ref="wire-1",
+            origin="kuro.events/0/0",
+        ),
+        ApprovalDrafted(
+            request_key=_KEY,
+            attempt=1,
+            contract=_ADDRESS,
+            approval_nonce=2**255,
+            deadline=1_900_000_000,
+            digest=_HASH,
+        ),
+        ApprovalSigned(
+            request_key=_KEY,
+            attempt=1,
+            digest=_HASH,
+            signature="0x" + "1b" * 65,
+            signer=_ADDRESS,
+        ),
+        RelayAssigned(request_key=_KEY, attempt=1, wallet=_ADDRESS),
+        SubmissionReported(request_key=_KEY, attempt=1, wallet=_ADDRESS, nonce=1, tx_hash=_HASH),
+        InclusionReported(
+            request_key=_KEY,
+            attempt=1,
+            tx_hash=_HASH,
+            block_number=1,
+            block_hash=_HASH,
+            succeeded=True,
+        ),
+        EvidenceReported(
+            request_key=_KEY,
+            chain_id=5920,
+            event=EventName.MINTED,
+            account=_ADDRESS,
+            amount=10**18,
+            tx_hash=_HASH,
+            block_number=1,
+            block_hash=_HASH,
+            log_index=0,
+        ),
+        RequestCompleted(request_key=_KEY, seat=seat, tx_hash=_HASH, block_number=1),
+    ]
+
+
+def values(requests: int) -> Iterator[tuple[str, list[bytes]]]:
+    """By request key, the encoded facts of each request, in order."""
+    template = [encode_value(Record(fact, _AT)) for fact in life()]
+    for number in range(requests):
+        key = f"past-{number:08d}"
+        old, new = (_KEY.encode(), key.encode())
+        hashes = (_HASH.encode(), _HASH[:-8].encode() + f"{number:08x}".encode())
+        yield key, [value.replace(old, new).replace(*hashes) for value in template]
+
+
+async def write(servers: str, requests: int) -> int:
+    """Append the past of so many requests; how many facts that is."""
+    producer = AIOKafkaProducer(
+        bootstrap_servers=servers, acks="all", max_batch_size=900_000, linger_ms=0
+    )
+    await producer.start()
+    headers = [encode_headers(Record(fact, _AT))[:2] for fact in life()]
+    batches = {number: producer.create_batch() for number in range(REQUESTS.partitions)}
+    count = 0
+    for key, facts in values(requests):
+        seat = partition_of(REQUESTS, key)
+        for value, about in zip(facts, headers, strict=True):
+            item = {"timestamp": None, "key": key.encode(), "value": value, "headers": about}
+            if batches[seat].append(**item) is None:
+                await producer.send_batch(batches[seat], REQUESTS.name, partition=seat)
+                batches[seat] = producer.create_batch()
+                batches[seat].append(**item)
+            count += 1
+    for seat, batch in batches.items():
+        if batch.record_count():
+            await producer.send_batch(batch, REQUESTS.name, partition=seat)
+    await producer.stop()
+    return count
+
+
+async def commit_all(servers: str, groups: list[str]) -> None:
+    """As if these consumer groups had read everything, as they have when a service restarts."""
+    for group in groups:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=servers, group_id=group, enable_auto_commit=False
+        )
+        await consumer.start()
+        seats = [
+            TopicPartition(topic.name, number)
+            for topic in (KURO_EVENTS, EVM_EVENTS, REQUESTS, LANES)
+            for number in range(topic.partitions)
+        ]
+        consumer.assign(seats)
+        await consumer.commit(await consumer.end_offsets(seats))
+        await consumer.stop()
