@@ -129,16 +129,16 @@ async def restart(run: Run) -> Findings:
                 await tail.until(partial(_any, tail), "a broadcast", 300)
                 taken = time.monotonic() - started
                 await starting
-            size = resident_bytes(place.services["decide"].pid) / (written / 8)
-            run.say(f"restart with {written:,} facts: {taken:.1f} s, {size:,.0f} bytes a request")
+            size = resident_bytes(place.services["decide"].pid) / 2**20
+            run.say(f"restart with {written:,} facts: {taken:.1f} s, {size:,.0f} MiB")
         name = f"full restart with {facts:,} facts"
         target = 30.0 if facts == 1_000_000 else None
         findings.figures += [
             Figure("i", name, "s", (taken,), at_most=target, less_is_better=True),
             Figure(
                 "h",
-                f"memory of the deciding role, {facts:,} facts",
-                "bytes/request",
+                f"resident memory of the deciding role, {facts:,} facts",
+                "MiB, all of it",
                 (size,),
                 less_is_better=True,
             ),

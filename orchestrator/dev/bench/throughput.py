@@ -24,12 +24,17 @@ from schemas.topics import LANES, REQUESTS
 CHAIN = 5920
 UNFOLLOWED = 5999
 IN_FLIGHT = {"LANE_IN_FLIGHT_LIMIT": "4096", "GAS_LEARNING": "true"}
+SETTINGS = (
+    "Lanes ran with LANE_IN_FLIGHT_LIMIT=4096, for a block of 430 mints needs as many nonces open "
+    "as are mined until they are final, and GAS_LEARNING=true: an estimate on the pending block "
+    "makes anvil execute its whole pool. Both are settings; their defaults are others."
+)
 TARGETS = {30_000_000: 0.95, 300_000_000: 0.25}
 
 
 async def relaying(run: Run) -> Findings:
     """Parts a and c, at both gas limits of a block, with one wallet."""
-    findings = Findings()
+    findings = Findings(remarks=[SETTINGS])
     for gas_limit in (30_000_000, 300_000_000):
         count = run.size(4000, 2200) * (1 if gas_limit == 30_000_000 else 2)
         await _relaying_at(run, gas_limit, count, findings)
@@ -94,7 +99,7 @@ async def _relay(
 
 async def pipeline(run: Run) -> Findings:
     """Part b: from Kuro's message to the final event, a process for each role."""
-    findings = Findings()
+    findings = Findings(remarks=[SETTINGS])
     shapes = [("1 chain, 1 wallet", 1, 1), ("1 chain, 3 wallets", 1, 3), ("5 chains", 5, 1)]
     for name, chains, wallets in shapes[: 1 if run.quick else None]:
         await _pipeline_of(run, name, chains, wallets, findings)
