@@ -66,10 +66,12 @@ class Service(Part):
         if self.api_port is not None:
             self._wait_until(self._answers, 60)
 
-    def wait_blocking(self) -> None:
-        """Until a command that ends by itself has ended."""
-        if self._child is not None:
-            self._child.exited.wait()
+    def wait_blocking(self) -> int | None:
+        """Until a command that ends by itself has ended; its exit code."""
+        if self._child is None:
+            return None
+        self._child.exited.wait()
+        return self._child.code
 
     def _answers(self) -> bool:
         try:

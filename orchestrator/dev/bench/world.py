@@ -65,7 +65,8 @@ class World:
         """Topics and tables, by the service's own command."""
         service = Service(self.stack, "init", ["init"], self.environment)
         await service.start()
-        await asyncio.to_thread(service.wait_blocking)
+        if await asyncio.to_thread(service.wait_blocking) != 0:
+            raise RuntimeError(f"orchestrator init failed: {service.log.read_text()[-300:]}")
 
     @property
     def pids(self) -> list[int | None]:
