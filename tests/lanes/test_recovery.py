@@ -7,6 +7,8 @@ import asyncio
 from orchestrator.core.fees import Fees, bumped
 from schemas.lanes import (
     LaneHalted,
+    LaneReconciled,
+    LaneResumed,
     NonceTaken,
     RelayRefusal,
     RelayRefused,
@@ -18,7 +20,8 @@ from schemas.lanes import (
     WalletRestored,
     WalletSetAside,
 )
-from tests.lanes.bench import GWEI, Bench, LossyNode, OldNode
+from schemas.topics import LANES
+from tests.lanes.bench import CHAIN_ID, GWEI, Bench, LossyNode, OldNode
 
 
 async def test_what_stays_out_is_replaced_at_higher_fees_and_the_mined_version_named(stack, key):
@@ -213,7 +216,7 @@ async def test_a_burst_with_learnt_gas_limits(stack, key):
         assert 0 < len(asked) <= 8
 
 
-async def test_z_a_chain_that_was_reset_halts_the_lane_with_a_reason(stack, key):
+async def test_z_a_chain_that_was_reset_halts_the_lane_until_a_person_lets_it_go_on(stack, key):
     """Last in this file: it takes the chain away from the others."""
     async with Bench(stack, key) as lane:
         snapshot = await lane.chain.rpc("evm_snapshot")
@@ -226,3 +229,20 @@ async def test_z_a_chain_that_was_reset_halts_the_lane_with_a_reason(stack, key)
         [halted] = await lane.facts(LaneHalted)
         assert "reset" in halted.reason
         assert lane.owner.reason == halted.reason
+        await lane.relay("reset-2", seconds=10**6)
+        await lane.stop()
+        await lane.start()
+        await lane.mine(3)
+        assert lane.owner.state.halted == halted
+        lost = lane.owner.state.next_nonce - 1
+        about = {"chain_id": CHAIN_ID, "wallet": lane.wallet.address}
+        word = {**about, "order": "l-1", "who": "ann", "why": "the chain was wound back"}
+        for halt in ("halted:another", halted.id):
+            fact = LaneResumed(**word, halt=halt)
+            await lane.writer.append(LANES, [fact])
+            lane.owner.offer(fact)
+        await lane.settled("reset-2")
+        [reconciled] = await lane.facts(LaneReconciled)
+        assert (reconciled.halt, reconciled.spent) == (halted.id, lost)
+        prepared = {fact.nonce: fact.relay for fact in await lane.facts(TransactionPrepared)}
+        assert prepared == {lost: None, lost + 1: "reset-2:1"}

@@ -80,15 +80,11 @@ class Heedless:
     pause = holds
 
 
-class RemembersOldOrders(SigningDesk):
-    """Goes by what it has read, however long ago that was."""
+class DeafDesk(SigningDesk):
+    """Asks KMS for whatever was drafted before the pause."""
 
     def _is_held(self, owed: Sign) -> bool:
-        key = owed.request_key
-        if self._controls.pause(owed.approval.chain_id, request_key=key) is None:
-            return False
-        self._held.add(key)
-        return True
+        return False
 
 
 class GivesUpWhatIsOut(LaneOwner):
@@ -141,9 +137,7 @@ DEFECTS = {
     "deaf to pauses": Defect(
         lambda: Agents(lane_owner=DeafToPauses), ("sent to a node while paused", "prepared"), 50
     ),
-    "old orders": Defect(
-        lambda: Agents(desk=RemembersOldOrders), ("sent to KMS while paused",), 20, start=195
-    ),
+    "deaf desk": Defect(lambda: Agents(desk=DeafDesk), ("sent to KMS while paused",), 40),
     "gives up what is out": Defect(
         lambda: Agents(lane_owner=GivesUpWhatIsOut), ("the lane's fold says", "an agent"), 50
     ),

@@ -97,6 +97,9 @@ def test_the_seeds_reach_what_they_should():
         "conflicts",
         "garbage",
         "redeems",
+        "pause_orders_every",
+        "cancels_every",
+        "retries_every",
     ):
         share = sum(1 for scenario in scenarios if getattr(scenario, name))
         assert 5 <= share <= 95, (name, share)
