@@ -260,7 +260,7 @@ export class Story {
             ),
           ),
         told.nextAttemptAt && fact("next attempt", format.time(told.nextAttemptAt, this.now())),
-        usual && fact("usual", usual),
+        told.waitingFor && usual && fact("usual", usual),
         fact("code", h("code", {}, told.code)),
       ),
       (told.operatorCan || []).length > 0 &&

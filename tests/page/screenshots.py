@@ -26,6 +26,7 @@ IMAGES = Path(__file__).parents[2] / "docs" / "images"
 LARGEST_BYTES = 200_000
 RUN_SECONDS = 100
 WIDE = {"width": 1360, "height": 850}
+STORY = {"width": 1360, "height": 716}
 PHONE = {"width": 360, "height": 740}
 BAD = ({"user": "0x12", "fiatRef": "SEPA-2026-0077"}, {"amount": "-5", "fiatRef": "SEPA-2026-0078"})
 
@@ -72,7 +73,7 @@ async def shoot(url: str) -> None:
         for name, size, scheme, view in (
             ("page-light", WIDE, "light", "window=15m"),
             ("page-dark", WIDE, "dark", "window=15m"),
-            ("page-story", WIDE, "light", "window=15m"),
+            ("page-story", STORY, "light", "window=15m"),
             ("page-lanes", WIDE, "dark", "window=15m"),
             ("page-phone", PHONE, "light", "window=15m"),
         ):
