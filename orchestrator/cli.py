@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator import running
-from orchestrator.commands import controls, rebuild
+from orchestrator.commands import controls, reading, rebuild, watch
 from orchestrator.commands.archives import topics_app
 from orchestrator.commands.audit import audit
 from orchestrator.commands.decisions import decisions
 from orchestrator.commands.doctor import doctor, keys_app
 from orchestrator.commands.letters import letters_app
+from orchestrator.commands.replay import replay
 from orchestrator.commands.tail import tail
 from orchestrator.commands.tokens import token
 from orchestrator.commands.webhooks import add_commands as add_webhook_commands
@@ -215,6 +216,11 @@ app.add_typer(webhooks_app, name="webhooks")
 app.command()(doctor)
 app.command()(decisions)
 app.command()(tail)
+app.command()(reading.status)
+app.command()(reading.explain)
+app.command()(reading.lanes)
+app.command()(watch.watch)
+app.command()(replay)
 app.add_typer(letters_app, name="dead-letters")
 app.add_typer(keys_app, name="keys")
 app.add_typer(topics_app, name="topics")

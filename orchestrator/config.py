@@ -177,6 +177,13 @@ CHAIN_SETTINGS = (
 FILE_SETTINGS = ("DATABASE_URL_FILE", "API_TOKENS_FILE", "RELAYER_PRIVATE_KEY_<id>_FILE")
 """Secrets may stand in files instead."""
 
+COMMAND_SETTINGS = (
+    "ORCHESTRATOR_API_URL",
+    "ORCHESTRATOR_API_TOKEN",
+    "ORCHESTRATOR_API_TOKEN_FILE",
+)
+"""Where commands that ask the API find it; no process of the service reads them."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChainConfig:

@@ -154,6 +154,10 @@ class Client:
     async def queues(self) -> models.Queues:
         return await self._ask.ask(models.Queues, "/metrics/queues", {})
 
+    async def overview(self) -> models.Overview:
+        """Queues, stages, chains and flow of the last hour, from one moment."""
+        return await self._ask.ask(models.Overview, "/overview", {})
+
     async def health(self) -> models.Health:
         """Also when it is down: then `status` says so."""
         return await self._ask.ask(models.Health, "/health", {}, accepted=(200, 503))

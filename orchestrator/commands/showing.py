@@ -47,3 +47,13 @@ def ether(wei: int) -> str:
     """Wei as whole units of 18 decimals, exactly, without needless zeros."""
     whole, part = divmod(wei, 10**18)
     return f"{whole}.{part:018d}".rstrip("0").rstrip(".")
+
+
+def plain(text: object) -> str:
+    """A value that came from outside, as one line that cannot steer a terminal: what does not print
+    (escape sequences, line breaks) is shown by its code."""
+    value = "" if text is None else str(text)
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in value
+    )

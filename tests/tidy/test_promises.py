@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from orchestrator.config import CHAIN_SETTINGS, FILE_SETTINGS, Settings
+from orchestrator.config import CHAIN_SETTINGS, COMMAND_SETTINGS, FILE_SETTINGS, Settings
 from orchestrator.core import diagram
 from orchestrator.core.lifecycle import TABLE, Stage
 from tests.tidy.project import ROOT
@@ -50,7 +50,9 @@ def written(value: object) -> str:
 
 
 def test_every_setting_is_listed_once_and_nothing_else():
-    expected = {name.upper() for name in Settings.model_fields} | AWS_CREDENTIALS
+    expected = (
+        {name.upper() for name in Settings.model_fields} | AWS_CREDENTIALS | set(COMMAND_SETTINGS)
+    )
     expected |= {name.replace("<id>", "5920") for name in (*CHAIN_SETTINGS, *FILE_SETTINGS)}
     assert expected == NAMES
     assert len(ENTRIES) == len(NAMES)
