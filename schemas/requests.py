@@ -69,14 +69,21 @@ class RequestReceived(RequestFact):
 
 
 class RequestRejected(RequestFact):
-    """Bad or forbidden input; nothing was drafted."""
+    """Bad or forbidden input; nothing was drafted. `origin_event` is the receipt's and `order` that
+    of the newest retry: a redeem whose event came again in another block, and a request that an
+    operator had tried again, are judged anew."""
+
+    circumstances: ClassVar[frozenset[str]] = frozenset({"detail"})
 
     reason: RejectionReason
     detail: str
+    origin_event: str | None = None
+    order: OrderId | None = None
 
     @property
     def id(self) -> str:
-        return f"{self.request_key}:rejected"
+        anew = [part for part in (self.origin_event, self.order) if part is not None]
+        return ":".join((self.request_key, "rejected", self.reason, *anew))
 
 
 def _later(assignment: int) -> str:

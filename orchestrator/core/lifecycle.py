@@ -23,6 +23,7 @@ from orchestrator.core.stages import (
     Status,
     Verdict,
     changed,
+    rests_elsewhere,
 )
 from schemas.base import Record
 from schemas.lanes import RelayRefusal
@@ -258,7 +259,7 @@ def _overtaken(state: RequestState, fact: RequestFact) -> bool:
         case ApprovalExpired():
             return fact.attempt == state.attempt and stage in _LEFT | {Stage.EXPIRED}
         case RequestRejected():
-            return stage in TERMINAL
+            return stage in TERMINAL or rests_elsewhere(state, fact)
     return False
 
 

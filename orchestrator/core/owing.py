@@ -82,7 +82,11 @@ def pending(state: RequestState, terms: Terms, choose: Choose = in_turn) -> Owed
                 return _first_draft(state, received, terms)
             return _request(
                 RequestRejected(
-                    request_key=state.key, reason=rejection.reason, detail=rejection.detail
+                    request_key=state.key,
+                    reason=rejection.reason,
+                    detail=rejection.detail,
+                    origin_event=received.origin_event,
+                    order=state.newest_retry,
                 )
             )
         case Stage.EXPIRED if chain is not None:

@@ -19,12 +19,14 @@ from schemas.requests import (
     InclusionReported,
     OrderReported,
     RefusalReported,
+    RejectionReason,
     RelayAssigned,
     RequestCompleted,
     RequestFailed,
     RequestReceived,
     RequestRejected,
     RequestRetracted,
+    RetryReported,
     SubmissionReported,
 )
 
@@ -131,8 +133,21 @@ class RequestState:
         return self.received.origin_event if self.received else None
 
     @property
+    def newest_retry(self) -> str | None:
+        """The order of an operator that had it tried again, the newest one."""
+        retries = (held.order for held in reversed(self.orders) if isinstance(held, RetryReported))
+        return next(retries, None)
+
+    @property
     def origin_retracted(self) -> bool:
         return self.origin_event in self.retracted_seats
+
+
+def rests_elsewhere(state: RequestState, fact: RequestRejected) -> bool:
+    """True for a rejection of an earlier receipt, or of what was there before the newest retry."""
+    if state.received is None or fact.reason is RejectionReason.ID_TAKEN:
+        return False
+    return (fact.origin_event, fact.order) != (state.origin_event, state.newest_retry)
 
 
 _PLACES = {field.name: place for place, field in enumerate(fields(RequestState))}

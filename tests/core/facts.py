@@ -84,9 +84,14 @@ def received(
 
 
 def rejected(
-    detail: str = "no", reason: RejectionReason = RejectionReason.INVALID_AMOUNT
+    detail: str = "no",
+    reason: RejectionReason = RejectionReason.INVALID_AMOUNT,
+    origin_event: str | None = ORIGIN,
+    order: str | None = None,
 ) -> RequestRejected:
-    return RequestRejected(request_key=KEY, reason=reason, detail=detail)
+    return RequestRejected(
+        request_key=KEY, reason=reason, detail=detail, origin_event=origin_event, order=order
+    )
 
 
 def drafted(attempt: int = 1, deadline: int = START + TTL) -> ApprovalDrafted:

@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.core.keys import mint_key, redeem_key
 from orchestrator.core.lifecycle import Stage, Verdict, evolve
-from schemas.requests import ApprovalNonceGranted, FailureReason
+from schemas.requests import ApprovalNonceGranted, FailureReason, RejectionReason
 from tests.core.facts import (
     KEY,
     ORIGIN,
@@ -70,7 +70,6 @@ def verdict_after(route, fact):
         (Stage.COMPLETED, completed(tx=9)),
         (Stage.COMPLETED, evidence(amount=999)),
         (Stage.COMPLETED, evidence(2)),
-        (Stage.REJECTED, rejected("other")),
         (Stage.FAILED, failed(detail="other")),
     ],
 )
@@ -84,12 +83,26 @@ def test_the_same_id_with_other_content_is_a_conflict(stage, fact):
         (Stage.RECEIVED, received(origin="evm.events/3/99")),
         (Stage.SIGNED, signed(fill="cd")),
         (Stage.RELAYING, assigned(wallet=WALLETS[2])),
+        (Stage.REJECTED, rejected("in other words")),
     ],
 )
 def test_circumstances_may_differ_and_the_first_telling_counts(stage, fact):
     before = folded(ROUTES[stage])
     assert verdict_after(ROUTES[stage], fact) is Verdict.REPEATED
     assert folded(ROUTES[stage]) == before
+
+
+def test_a_rejection_rests_on_its_receipt_and_its_retry():
+    unknown = RejectionReason.UNKNOWN_CHAIN
+    rejections = [rejected(reason=unknown), rejected(reason=unknown, order="r-1")]
+    again = [received(), rejections[0], retried(), rejections[1]]
+    assert folded(again).stage is Stage.REJECTED
+    assert len({fact.id for fact in rejections}) == 2
+    for fact in rejections:
+        assert verdict_after(again, fact) is Verdict.REPEATED
+    before = folded(again[:3])
+    assert before.stage is Stage.RECEIVED
+    assert verdict_after(again[:3], rejections[0]) is Verdict.REPEATED, "its ground is gone"
 
 
 def submitted_anew(attempt):

@@ -117,9 +117,9 @@ SUBMITTED, processed
 FAILED, cancelled
             =   !   =   =   =   =   =   .   .   .   .   =   .   .   .   .   .   -   =   =   -
 FAILED, retried
-            =   !   RJ  =   DR  =   =   .   .   .   !   =   .   .   .   .   .   -   =   =   -
+            =   !   =   =   DR  =   =   .   .   .   !   =   .   .   .   .   .   -   =   =   -
 REJECTED, chain unknown
-            =   !   !   =   -   -   -   -   -   -   -   -   .   .   .   .   .   -   -   =   -
+            =   !   =   =   -   -   -   -   -   -   -   -   .   .   .   .   .   -   -   =   -
 """
 
 EXPECTED_OF_ORDERS = """
