@@ -145,7 +145,7 @@ async def export_log(servers: str, file: Path, progress: Progress) -> dict[str, 
         await closed(consumer.stop())
 
 
-def _read(file: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
+def read_archive(file: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
     """The header, then every record with its line; the footer is checked. Raises ArchiveRefused."""
     digest, count = hashlib.sha256(), 0
     try:
@@ -171,7 +171,7 @@ def _read(file: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
 
 def _checked(file: Path) -> tuple[dict[TopicPartition, int], int]:
     """The ends of every partition and the count of records, once the whole file was read."""
-    records = _read(file)
+    records = read_archive(file)
     header, _ = next(records)
     known = {name: topic.partitions for name, topic in TOPICS.items()}
     found = {name: len(ends) for name, ends in header["topics"].items()}
@@ -206,7 +206,7 @@ async def import_log(servers: str, file: Path, progress: Progress) -> None:
             f"the log is not empty: {seat.topic}/{seat.partition} ends at {end}. Restore into "
             "topics that `orchestrator init` has just created"
         )
-    records = _read(file)
+    records = read_archive(file)
     next(records)
     async with Restoring(servers, ends) as restoring:
         for count, (body, _) in enumerate(records, 1):
@@ -232,7 +232,7 @@ async def verify_log(servers: str, file: Path, progress: Progress) -> dict[str, 
     """
     ends, total = await asyncio.to_thread(_checked, file)
     wanted: dict[TopicPartition, dict[int, bytes]] = {}
-    records = _read(file)
+    records = read_archive(file)
     next(records)
     for body, line in records:
         seat = TopicPartition(body["topic"], body["partition"])

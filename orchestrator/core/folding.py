@@ -108,9 +108,12 @@ def _request(state: RequestState) -> dict[str, Any]:
         "updatedAt": state.updated_at,
         "openedSeconds": state.opened_seconds,
         "retractedSeats": list(state.retracted_seats),
-        "orders": [{"kind": fact.kind, **fact.model_dump(mode="json")} for fact in state.orders],
+        "orders": [
+            {"kind": fact.kind, **fact.model_dump(mode="json", exclude_none=True)}
+            for fact in state.orders
+        ],
         "facts": {
-            name: {"kind": fact.kind, **fact.model_dump(mode="json")}
+            name: {"kind": fact.kind, **fact.model_dump(mode="json", exclude_none=True)}
             for name, fact in facts.items()
             if fact is not None
         },

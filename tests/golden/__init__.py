@@ -1,0 +1,1 @@
+"""Logs of released versions, and the states that they fold to."""
