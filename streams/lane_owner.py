@@ -27,7 +27,7 @@ from orchestrator.core.lane_views import (
     reconcile,
     was_reset,
 )
-from orchestrator.core.lanes import LaneState, evolve, unmined, unsent
+from orchestrator.core.lanes import LaneState, evolve, in_flight, unmined, unsent
 from orchestrator.core.lifecycle import Verdict
 from orchestrator.errors import Fenced, LogUnavailable, RpcError, RpcProblem, StartRefused
 from orchestrator.ports import ChainNode, FactLog, OwnedLog, Wallet
@@ -236,7 +236,7 @@ class LaneOwner:
         limit = self._settings.lane_in_flight_limit
         room = self._fitness.room(self._state)
         if room is not None and room < limit:
-            limit = min(limit, len(self._state.slots) + room)
+            limit = min(limit, in_flight(self._state) + room)
         work = self._preparing.choose(self._state, limit, self._orders.withheld)
         if not work:
             if room == 0 and self._state.waiting:

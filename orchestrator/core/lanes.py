@@ -339,14 +339,20 @@ def _set_aside(state: LaneState, fact: WalletSetAside | WalletRestored) -> Verdi
     return Verdict.APPLIED
 
 
+def in_flight(state: LaneState) -> int:
+    """How many transactions are out and in no block: what nodes keep in their pools for us. What is
+    mined and waits for its depth takes no room there."""
+    return sum(slot.inclusion is None for slot in state.slots.values())
+
+
 def next_work(
     state: LaneState,
     in_flight_limit: int,
     withheld: Callable[[RelayRequested], bool] = lambda _: False,
 ) -> list[RelayRequested]:
-    """The oldest waiting work that may get a nonce now, at most up to the limit of open slots;
+    """The oldest waiting work that may get a nonce now, at most up to the limit of what is out;
     without what is cancelled, or withheld by an operator's pause."""
-    room = max(0, in_flight_limit - len(state.slots))
+    room = max(0, in_flight_limit - in_flight(state))
     free = (
         item
         for relay, item in state.waiting.items()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from orchestrator.core.contract import Profile, Turn
-from orchestrator.core.lanes import LaneState, Slot, next_work
+from orchestrator.core.lanes import LaneState, Slot, in_flight, next_work
 from schemas.lanes import RelayRequested
 
 
@@ -43,7 +43,7 @@ def in_turn(
     settled: what follows would only fail."""
     if not profile.sequential:
         return [Work(item) for item in next_work(state, in_flight_limit, withheld)]
-    room = max(0, in_flight_limit - len(state.slots))
+    room = max(0, in_flight_limit - in_flight(state))
     flying = _flying(state, profile) if room and state.waiting else {}
     waiting: dict[str, list[tuple[int, RelayRequested]]] = {}
     for item in next_work(state, len(state.slots) + len(state.waiting), withheld) if room else ():

@@ -7,7 +7,7 @@ import pytest
 from orchestrator.core.chain import ChainView, Head
 from orchestrator.core.gas import SAMPLES_NEEDED, GasMemory
 from orchestrator.core.lane_views import affordable, conclude, holes, lags, overdue, stuck
-from orchestrator.core.lanes import LaneState, evolve
+from orchestrator.core.lanes import LaneState, evolve, in_flight
 from schemas.lanes import (
     LaneOpened,
     TransactionBroadcast,
@@ -121,6 +121,14 @@ def test_a_long_queue_that_moves_is_not_late():
 def test_what_no_node_took_is_sent_again_not_replaced():
     state = lane(prepared(7, 10)[0])
     assert overdue(state, view(100, 7), 5) == []
+
+
+def test_what_is_mined_takes_no_room_among_what_is_out():
+    state = lane(*prepared(7, 10), *prepared(8, 10))
+    assert in_flight(state) == 2
+    evolve(state, final(7, 12)[0])
+    assert in_flight(state) == 1
+    assert len(state.slots) == 2
 
 
 def test_the_balance_covers_what_is_out_and_what_comes():
