@@ -106,16 +106,22 @@ class ApprovalNonceGranted(AttemptFact):
 
 
 class ApprovalDrafted(AttemptFact):
-    """What will be signed, fixed before KMS is asked. `deadline` is Unix seconds."""
+    """What will be signed, fixed before KMS is asked. `deadline` is Unix seconds. `opening` counts
+    the retries and retractions that it knows of: after another one all is drafted anew, and a draft
+    from before is no longer meant. None on records from before it was told."""
+
+    circumstances: ClassVar[frozenset[str]] = frozenset({"opening"})
 
     contract: Address
     approval_nonce: Amount
     deadline: Count
     digest: Hash
+    opening: Count | None = None
 
     @property
     def id(self) -> str:
-        return f"{self.request_key}:drafted:{self.attempt}"
+        anew = f":{self.opening}" if self.opening else ""
+        return f"{self.request_key}:drafted:{self.attempt}{anew}"
 
 
 class ApprovalSigned(AttemptFact):

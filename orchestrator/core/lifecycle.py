@@ -246,6 +246,8 @@ def _overtaken(state: RequestState, fact: RequestFact) -> bool:
         case RequestFailed():
             return stage in _LEFT
         case ApprovalDrafted():
+            if fact.opening is not None and fact.opening < state.opening:
+                return True
             left = stage in TERMINAL or state.cancelling is not None
             return fact.attempt == state.attempt + 1 and left
         case ApprovalNonceGranted():
@@ -267,6 +269,8 @@ def _groundless(state: RequestState, fact: RequestFact) -> bool:
     """True for what cannot follow from this state. A draft opens the next attempt, all else
     belongs to the current one; and an ending rests on what the log reported."""
     match fact:
+        case ApprovalDrafted() if fact.opening is not None and fact.opening != state.opening:
+            return True
         case ApprovalDrafted() | ApprovalNonceGranted():
             return fact.attempt != state.attempt + 1
         case ApprovalExpired():

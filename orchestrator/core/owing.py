@@ -205,6 +205,7 @@ def _drafted(
             approval_nonce=approval.nonce,
             deadline=deadline,
             digest=profile.digest(approval),
+            opening=state.opening,
         )
     )
 

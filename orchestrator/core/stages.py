@@ -139,6 +139,12 @@ class RequestState:
         return next(retries, None)
 
     @property
+    def opening(self) -> int:
+        """How many retries and retractions stand on the log so far."""
+        retries = sum(isinstance(held, RetryReported) for held in self.orders)
+        return retries + len(self.retracted_seats)
+
+    @property
     def origin_retracted(self) -> bool:
         return self.origin_event in self.retracted_seats
 

@@ -59,8 +59,6 @@ class Surroundings(RuleBasedStateMachine):
         before = self.state
         self.state, verdict = evolve(before, record(fact, self.second))
         lawful = {Verdict.APPLIED, Verdict.REPEATED}
-        if self.reorganised and isinstance(fact, ApprovalDrafted):
-            lawful.add(Verdict.CONFLICT)  # drafted for the former origin: the first one counts
         if isinstance(fact, OrderReported):
             lawful.add(Verdict.OUT_OF_ORDER)  # it makes no sense there: refused, and said so
         assert verdict in lawful, (before and before.stage, fact, verdict)

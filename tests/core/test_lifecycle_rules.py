@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.core.keys import mint_key, redeem_key
 from orchestrator.core.lifecycle import Stage, Verdict, evolve
+from orchestrator.core.owing import pending
 from schemas.requests import ApprovalNonceGranted, FailureReason, RejectionReason
 from tests.core.facts import (
     KEY,
@@ -14,6 +15,7 @@ from tests.core.facts import (
     OTHER_USER,
     ROUTES,
     START,
+    TERMS,
     TTL,
     WALLETS,
     assigned,
@@ -103,6 +105,25 @@ def test_a_rejection_rests_on_its_receipt_and_its_retry():
     before = folded(again[:3])
     assert before.stage is Stage.RECEIVED
     assert verdict_after(again[:3], rejections[0]) is Verdict.REPEATED, "its ground is gone"
+
+
+def test_a_draft_from_before_a_retry_or_a_retraction_is_no_longer_meant():
+    late = pending(folded([received()]), TERMS).fact
+    anew = {
+        "retried": [received(), cancelled(), given_up(0), retried()],
+        "at work": [received(), retried()],
+        "another block": [received(), retracted(ORIGIN), received(OTHER_ORIGIN)],
+        "taken back": [received(), evidence(), completed(), retracted()],
+    }
+    for what, route in anew.items():
+        meant = pending(folded(route), TERMS).fact
+        assert meant.id != late.id, what
+        assert verdict_after(route, late) is Verdict.REPEATED, what
+        assert verdict_after([*route, meant], late) is Verdict.REPEATED, what
+        assert verdict_after([*route, meant], meant) is Verdict.REPEATED, what
+        assert verdict_after([received()], meant) is Verdict.OUT_OF_ORDER, what
+    told_before = late.model_copy(update={"opening": None})
+    assert verdict_after([received(), late], told_before) is Verdict.REPEATED
 
 
 def submitted_anew(attempt):
