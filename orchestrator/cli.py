@@ -14,6 +14,8 @@ from orchestrator import running
 from orchestrator.commands import controls, reading, rebuild, watch
 from orchestrator.commands.archives import topics_app
 from orchestrator.commands.audit import audit
+from orchestrator.commands.certificates import certifier_of
+from orchestrator.commands.certificates import register as add_certificate_commands
 from orchestrator.commands.decisions import decisions
 from orchestrator.commands.doctor import doctor, keys_app
 from orchestrator.commands.letters import letters_app
@@ -134,7 +136,7 @@ def api() -> None:
     from projections.run import run_api
 
     config = _configured([Need.DATABASE])
-    _run(config, {"api": lambda stop: run_api(config, stop)})
+    _run(config, {"api": lambda stop: run_api(config, stop, certifier=certifier_of(config))})
 
 
 @app.command()
@@ -154,7 +156,7 @@ def run() -> None:
                 "ingest": lambda stop: run_ingest(config, stop),
                 "worker": lambda stop: run_worker(config, list(Role), stop),
                 "project": lambda stop: run_projection(config, stop),
-                "api": lambda stop: run_api(config, stop),
+                "api": lambda stop: run_api(config, stop, certifier=certifier_of(config)),
                 **_webhooks(config),
                 **_metrics(config),
             }
@@ -228,6 +230,7 @@ app.command()(token)
 rebuild.register(app)
 controls.register(app)
 app.command()(audit)
+add_certificate_commands(app)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from orchestrator.core.chain import Head, Receipt
 from orchestrator.errors import RpcError
@@ -92,6 +92,16 @@ class ChainNode(Protocol):
         """What the node suggests as a gas price, wei; for chains without a base fee."""
 
     async def balance(self, address: str) -> int: ...
+
+    async def close(self) -> None: ...
+
+
+class BlockSource(Protocol):
+    """Whole blocks of one chain, for certificates; what it answers is checked by who asks."""
+
+    async def whole_block(self, block_hash: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The block as eth_getBlockByHash tells it with whole transactions, and all its receipts.
+        Raises RpcError."""
 
     async def close(self) -> None: ...
 

@@ -28,6 +28,8 @@ class Problem(StrEnum):
     UNKNOWN_REQUEST = "unknown-request"
     AMBIGUOUS_ID = "ambiguous-id"
     UNKNOWN_LANE = "unknown-lane"
+    NOT_CERTIFIABLE = "not-certifiable"
+    NO_NODES = "no-nodes"
     NO_ROUTE = "no-route"
     METHOD_NOT_ALLOWED = "method-not-allowed"
     UNAUTHENTICATED = "unauthenticated"
@@ -45,6 +47,8 @@ PROBLEMS: Mapping[Problem, tuple[int, str]] = {
     Problem.UNKNOWN_REQUEST: (404, "No such request"),
     Problem.AMBIGUOUS_ID: (409, "Several requests have this id"),
     Problem.UNKNOWN_LANE: (404, "No such lane"),
+    Problem.NOT_CERTIFIABLE: (409, "There is no certificate of this request"),
+    Problem.NO_NODES: (501, "This process knows no node of the chain"),
     Problem.NO_ROUTE: (404, "No such route"),
     Problem.METHOD_NOT_ALLOWED: (405, "Method not allowed"),
     Problem.UNAUTHENTICATED: (401, "A valid token is needed"),

@@ -7,8 +7,10 @@ from typing import Any
 
 from aiohttp import web
 
+from orchestrator.certifying import Certifier
 from projections import (
     assets,
+    certificate_routes,
     controls_routes,
     docs_routes,
     health_routes,
@@ -32,6 +34,7 @@ LARGEST_BODY_BYTES = 16 * 1024
 
 ROUTES: tuple[Callable[[], list[web.RouteDef]], ...] = (
     health_routes.routes,
+    certificate_routes.routes,
     status_routes.routes,
     lane_routes.routes,
     controls_routes.routes,
@@ -50,6 +53,7 @@ def make_app(
     terms: ApiTerms | None = None,
     feed: FeedDoor | None = None,
     access: Access | None = None,
+    certifier: Certifier | None = None,
 ) -> web.Application:
     """The application; `store` is opened and closed with it, `probe` and `feed` closed."""
     app = web.Application(
@@ -58,6 +62,7 @@ def make_app(
     app[STORE], app[PROBE], app[CHAINS] = store, probe, chains
     app[TERMS], app[ACCESS] = terms or ApiTerms(), access or Access()
     app[HTTP_METRICS], app[USUAL] = HttpMetrics(), UsualTimes(store)
+    app[certificate_routes.CERTIFIER] = certifier
     app[FEED] = door = feed or FeedDoor(store)
     app.on_shutdown.append(door.stop)
     for routes in ROUTES:
@@ -68,6 +73,8 @@ def make_app(
         await store.open()
         yield
         await door.close()
+        if certifier is not None:
+            await certifier.close()
         await store.close()
         if probe is not None:
             await probe.close()

@@ -21,6 +21,7 @@ from projections.answers import PROBLEM_TYPE, PROBLEMS, Problem
 from projections.explaining_words import Code
 from projections.queries import LARGEST_CHAIN_ID, LARGEST_LIMIT, LARGEST_TEXT
 from schemas.base import RequestType
+from schemas.certificates import MintCertificate
 
 VERSION = "1.0.0"
 DOCUMENT = Path(__file__).parents[1] / "docs" / "openapi.json"
@@ -143,6 +144,22 @@ OPERATIONS: Mapping[str, Operation] = {
         {200: models.Explanation},
         (_KEY, _CHAIN_FILTER, _AT),
         (Problem.UNKNOWN_REQUEST, Problem.AMBIGUOUS_ID),
+    ),
+    "/status/{requestKey}/certificate": Operation(
+        "getCertificate",
+        "requests",
+        "A completed mint's certificate",
+        "Kuro's fact, the approval with its signature, the transaction, its receipt and their "
+        "proofs to the block's header: to be checked without this service, as docs/certificates.md "
+        "says. 409 where there is none yet, and why; 501 where the process knows no node.",
+        {200: MintCertificate},
+        (_KEY, _CHAIN_FILTER),
+        (
+            Problem.UNKNOWN_REQUEST,
+            Problem.AMBIGUOUS_ID,
+            Problem.NOT_CERTIFIABLE,
+            Problem.NO_NODES,
+        ),
     ),
     "/lanes": Operation(
         "listLanes", "lanes", "Every wallet on every chain, in short", "", {200: models.Lanes}

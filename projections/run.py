@@ -8,6 +8,7 @@ from collections.abc import Callable
 import structlog
 from aiohttp import web
 
+from orchestrator.certifying import Certifier
 from orchestrator.config import Config
 from projections.access import access_of
 from projections.api import make_app
@@ -47,9 +48,14 @@ async def run_projection(config: Config, stop: asyncio.Event) -> None:
 
 
 async def run_api(
-    config: Config, stop: asyncio.Event, on_ready: Callable[[str], None] | None = None
+    config: Config,
+    stop: asyncio.Event,
+    on_ready: Callable[[str], None] | None = None,
+    certifier: Certifier | None = None,
 ) -> None:
     """Serve until `stop`; `on_ready` gets the address that is listened on (`PORT=0`: any free).
+
+    `certifier` makes certificates where this process knows nodes.
 
     Starts whether or not the database is there, and says so in `/health`. Raises
     ConfigurationError, or OSError when the port is taken.
@@ -65,7 +71,7 @@ async def run_api(
     groups = [f"{settings.kafka_prefix}-{role}" for role in GROUPED_ROLES]
     probe = LogProbe(brokers, groups) if brokers else None
     access = access_of(settings)
-    app = make_app(store, probe, tuple(config.chains), terms, feed, access)
+    app = make_app(store, probe, tuple(config.chains), terms, feed, access, certifier)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSING_SECONDS)
     await runner.setup()
     try:

@@ -15,6 +15,7 @@ import aiohttp
 from orchestrator.client import models
 from orchestrator.client.asking import Asker
 from orchestrator.client.feed import FeedItem, follow
+from schemas.certificates import MintCertificate
 
 ANSWER_SECONDS = 30.0
 PATIENCE_SECONDS = 120.0
@@ -106,6 +107,13 @@ class Client:
         """What it waits for, since when, whose turn it is, what an operator can do."""
         given = _given(chainId=chain_id, at=at)
         return await self._ask.ask(models.Explanation, _path(request_key) + "/explain", given)
+
+    async def certificate(
+        self, request_key: str, *, chain_id: int | None = None
+    ) -> MintCertificate:
+        """A completed mint's certificate; verify it with `core.certificates_checks`."""
+        path = _path(request_key) + "/certificate"
+        return await self._ask.ask(MintCertificate, path, _given(chainId=chain_id))
 
     async def ended(
         self, request_key: str, *, chain_id: int | None = None, every_seconds: float = 10.0

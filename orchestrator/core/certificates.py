@@ -6,7 +6,7 @@ A builder that was given lies gives nothing: what it makes is verified before it
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,8 @@ from orchestrator.core.certificates_checks import plain, seal, verify
 from orchestrator.core.certificates_trie import index_key, proof_of, root_of
 from orchestrator.core.contract import Approval, Profile
 from orchestrator.core.hashing import checksummed, keccak
-from schemas.base import Record, RequestType, encode_value
+from orchestrator.core.lifecycle import RequestState, Status, Verdict, evolve
+from schemas.base import Fact, Record, RequestType, encode_value
 from schemas.certificates import CERTIFICATE_FORMAT, CERTIFICATE_VERSION, MintCertificate
 from schemas.kuro import MintOk
 from schemas.requests import ApprovalDrafted, ApprovalSigned, RequestCompleted
@@ -53,18 +54,26 @@ class Evidence:
         return int(self.completed.seat.split(":")[2])
 
 
-def evidence_of(kuro: Record | None, life: Sequence[Record]) -> Evidence:
-    """From the Kuro fact and the request's own facts that the fold applied, in order. Raises
-    CannotCertify."""
-    facts = [record.fact for record in life]
-    completed = [fact for fact in facts if isinstance(fact, RequestCompleted)]
-    if not completed:
-        raise CannotCertify("the request is not completed: nothing is proved about it yet")
+def evidence_of(kuro: Record | None, life: Iterable[Record]) -> Evidence:
+    """From the Kuro fact and all of the request's facts in log order; what the fold refuses does
+    not count. Raises CannotCertify."""
+    state: RequestState | None = None
+    facts: list[Fact] = []
+    for record in life:
+        state, verdict = evolve(state, record)
+        if verdict is Verdict.APPLIED:
+            facts.append(record.fact)
+    if state is None or state.status is not Status.COMPLETED:
+        stage = "unknown" if state is None else f"{state.status} ({state.stage})"
+        raise CannotCertify(f"the request is {stage}, not completed: nothing is proved about it")
     if kuro is None or kuro.position is None:
-        raise CannotCertify("the log holds no Kuro fact of it: only mints that Kuro allowed have")
+        raise CannotCertify("only mints have a certificate, and the log holds no Kuro fact of this")
     drafts = {fact.attempt: fact for fact in facts if isinstance(fact, ApprovalDrafted)}
     signed = [fact for fact in facts if isinstance(fact, ApprovalSigned)]
     attempts = tuple((drafts[fact.attempt], fact) for fact in signed if fact.attempt in drafts)
+    completed = [fact for fact in facts if isinstance(fact, RequestCompleted)]
+    if not completed or not attempts:
+        raise CannotCertify("the log holds no approval of ours for it: somebody else approved it")
     return Evidence(kuro, attempts, completed[-1])
 
 
