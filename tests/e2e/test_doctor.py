@@ -31,13 +31,14 @@ def environment(world):
     return dict(world.environment)
 
 
-async def test_a_running_stack_is_well(environment):
+async def test_a_running_stack_is_well(world, environment):
     code, out, _ = await run(environment, "doctor", "--json")
     checks = json.loads(out)
     assert code == 0, [check for check in checks if check["state"] != "well"]
     subjects = {check["subject"] for check in checks}
     assert {"settings", "Kafka", "PostgreSQL", "tables", "KMS", "Kuro's socket"} <= subjects
-    assert sum(subject.endswith("wallet") for subject in subjects) == 5
+    wallets = {f"chain {chain_id}, wallet" for chain_id in world.stack.chain_ids}
+    assert wallets <= subjects and len(wallets) >= 5
     keys = json.loads((await run(environment, "keys", "show", "--json"))[1])
     assert keys["approver"].startswith("0x")
     assert len(keys["wallets"]) >= 5
