@@ -46,7 +46,7 @@ def of_listener(listener: KuroListener) -> Iterable[Sample]:
 def of_sequences(relayer: Relayer) -> Iterable[Sample]:
     for owner in relayer.sequence_owners:
         chain = (owner.state.chain_id,)
-        yield "sequence_waiting", chain, len(owner.state.waiting)
+        yield "sequence_waiting", chain, owner.state.unserved
         yield "sequence_granted", chain, len(owner.state.live)
         yield "sequence_stuck", chain, float(owner.reason is not None)
 

@@ -80,7 +80,7 @@ class SequenceOwner:
                 await owned.start()
                 await self._replay()
                 await self._node.check_chain()
-                self._log.info("sequences are open", waiting=len(self._state.waiting))
+                self._log.info("sequences are open", waiting=self._state.unserved)
                 backoff.reset()
                 await self._serve(owned)
             except Fenced as error:
@@ -118,7 +118,7 @@ class SequenceOwner:
                 await backoff.sleep()
                 continue
             backoff.reset()
-            busy = bool(self._state.waiting or self._inbox)
+            busy = bool(self._state.unserved or self._inbox)
             pause = self._settings.head_poll_seconds if busy else LOOK_EVERY_SECONDS
             await awoken(self._awake, pause)
 

@@ -5,6 +5,9 @@
 2. Whoever is granted a nonce gets the lowest free one, so that holes close first.
 3. A mint on chain settles its nonce, whoever approved it: by its id it settles a request too.
 
+4. The owner folds what it appends at once, and what others append when it reads it: on the log
+   theirs may stand first. So facts of the two give the same state in either order.
+
 `Sequences` is changed in place by `evolve`, as a lane is; only a fact changes it. `due` is what the
 fold owes, from the log alone; `questions` what only the chain can tell, `conclude` what follows.
 """
@@ -35,9 +38,11 @@ from schemas.sequences import (
 @dataclass(slots=True)
 class Sequence:
     """One recipient's nonces. Below `floor` all are used on chain, at final depth; None before the
-    chain was asked. `held` are the live grants by nonce."""
+    chain was asked. `used` is one more than the highest nonce of a mint that was seen. `held` are
+    the live grants by nonce."""
 
     floor: int | None = None
+    used: int = 0
     held: dict[int, NonceGranted] = field(default_factory=dict)
 
     def free(self) -> Iterator[int]:
@@ -70,6 +75,11 @@ class Sequences:
     misnamed: dict[str, NameRefused] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
     counted_block: int = 0
+
+    @property
+    def unserved(self) -> int:
+        """How many wait for a nonce: what is minted needs none, unless its mint is taken back."""
+        return sum(asked.contract_id not in self.minted for asked in self.waiting.values())
 
     def of(self, recipient: str) -> Sequence:
         return self.by_recipient.setdefault(recipient, Sequence())
@@ -124,7 +134,7 @@ def _counted(state: Sequences, fact: NoncesCounted) -> Verdict:
     state.counted_block = max(state.counted_block, fact.block_number)
     if sequence.floor is not None and fact.count <= sequence.floor:
         return Verdict.REPEATED
-    _used_below(state, sequence, fact.count)
+    _used_below(state, sequence, max(fact.count, sequence.used))
     return Verdict.APPLIED
 
 
@@ -141,16 +151,18 @@ def _let_go(state: Sequences, sequence: Sequence, nonce: int) -> None:
 
 
 def _granted(state: Sequences, fact: NonceGranted) -> Verdict:
+    """A grant that a mint overtook, of this nonce or of this request, is granted and over."""
     known = state.granted.get(fact.id)
     if known is not None:
         return Verdict.REPEATED if known.agrees_with(fact) else Verdict.CONFLICT
     sequence = state.of(fact.recipient)
-    if sequence.floor is None or fact.nonce < sequence.floor or fact.nonce in sequence.held:
+    if sequence.floor is None or sequence.used <= fact.nonce < sequence.floor:
         return Verdict.OUT_OF_ORDER
-    if fact.request_key in state.live:
+    if fact.nonce in sequence.held or fact.request_key in state.live:
         return Verdict.OUT_OF_ORDER
     state.granted[fact.id] = fact
-    _hold(state, sequence, fact)
+    if fact.nonce >= sequence.floor and fact.contract_id not in state.minted:
+        _hold(state, sequence, fact)
     asked = state.waiting.get(fact.request_key)
     if asked is not None and asked.attempt <= fact.attempt:
         del state.waiting[fact.request_key]
@@ -184,11 +196,11 @@ def _seen(state: Sequences, fact: MintSeen) -> Verdict:
         state.untold[fact.seat] = None
     else:
         state.attributable[fact.seat] = named
-        state.waiting.pop(named, None)
         other = state.live.get(named)
         if other is not None:
             _let_go(state, state.of(other.recipient), other.nonce)
     sequence = state.of(fact.recipient)
+    sequence.used = max(sequence.used, fact.nonce + 1)
     if sequence.floor is not None and fact.nonce >= sequence.floor:
         _used_below(state, sequence, fact.nonce + 1)
     return Verdict.APPLIED
@@ -207,10 +219,9 @@ def _retracted(state: Sequences, fact: MintRetracted) -> Verdict:
     state.attributable.pop(fact.seat, None)
     key = state.attributed.get(fact.seat)
     if key is not None:
-        state.detached[fact.seat] = AttributionRetracted(
-            chain_id=fact.chain_id, recipient=fact.recipient, seat=fact.seat, request_key=key
-        )
+        _detach(state, fact, key)
     sequence = state.of(mint.recipient)
+    sequence.used = min(sequence.used, mint.nonce)
     if sequence.floor is not None and mint.nonce < sequence.floor:
         sequence.floor = mint.nonce
     for grant in state.granted.values():
@@ -221,13 +232,21 @@ def _retracted(state: Sequences, fact: MintRetracted) -> Verdict:
     return Verdict.APPLIED
 
 
+def _detach(state: Sequences, fact: MintAttributed | MintRetracted, key: str) -> None:
+    state.detached[fact.seat] = AttributionRetracted(
+        chain_id=fact.chain_id, recipient=fact.recipient, seat=fact.seat, request_key=key
+    )
+
+
 def _told(state: Sequences, fact: SequenceFact) -> Verdict:
     """What the owner said: it is owed no longer."""
     match fact:
         case MintAttributed():
-            if fact.seat in state.attributed or fact.seat in state.gone:
+            if fact.seat in state.attributed:
                 return Verdict.REPEATED
             state.attributed[fact.seat] = fact.request_key
+            if fact.seat in state.gone:
+                _detach(state, fact, fact.request_key)
             state.attributable.pop(fact.seat, None)
             state.untold.pop(fact.seat, None)
         case MintUnattributed():

@@ -308,3 +308,76 @@ def test_no_nonce_is_granted_twice_to_approvals_that_live(steps):
     assert owed == [], "whatever was owed was told"
     told = [fact.id for fact in world.log if isinstance(fact, NonceGranted | MintUnattributed)]
     assert len(told) == len(set(told))
+
+
+@dataclass
+class Apart:
+    """An owner beside others that append to the same log. What others append, it folds later; what
+    it appends itself, at once: on the log theirs may stand before it."""
+
+    log: list[SequenceFact] = field(default_factory=list)
+    unread: list[SequenceFact] = field(default_factory=list)
+    memory: Sequences = field(default_factory=lambda: Sequences(CHAIN))
+    truth: Sequences = field(default_factory=lambda: Sequences(CHAIN))
+    mints: list[MintSeen] = field(default_factory=list)
+
+    def tell(self, fact: SequenceFact, verdict_of: Sequences) -> None:
+        assert evolve(verdict_of, fact) in (Verdict.APPLIED, Verdict.REPEATED), fact
+
+    def append(self, fact: SequenceFact) -> None:
+        self.log.append(fact)
+        self.tell(fact, self.truth)
+
+    def others(self, fact: SequenceFact) -> None:
+        self.append(fact)
+        self.unread.append(fact)
+
+    def ask(self, number: int) -> None:
+        if f"granted:m-{number}:1" not in self.truth.granted:
+            self.others(asked(number))
+
+    def mint(self, number: int) -> None:
+        """In order, under our grant or by another signer, of a request of ours or of none."""
+        count = len(self.mints)
+        grant = self.truth.of(ANN).held.get(count)
+        name = int(grant.contract_id, 16) if grant is not None and number % 2 else number
+        if word(name) not in self.truth.minted:
+            self.mints.append(seen(name, count))
+            self.others(self.mints[-1])
+
+    def retract(self, number: int) -> None:
+        if self.mints:
+            self.others(retracted(self.mints.pop()))
+
+    def read(self, number: int) -> None:
+        now, self.unread = self.unread[:number], self.unread[number:]
+        for fact in now:
+            self.tell(fact, self.memory)
+
+    def work(self, number: int) -> None:
+        """At a final block that may be older than the newest one."""
+        facts = list(due(self.memory))
+        for recipient in questions(self.memory, 0):
+            facts += conclude(self.memory, recipient, max(0, len(self.mints) - number), head(7, 50))
+        for fact in facts:
+            self.append(fact)
+            self.tell(fact, self.memory)
+
+
+APART = st.lists(
+    st.tuples(
+        st.sampled_from(["ask", "ask", "mint", "retract", "read", "read", "work", "work"]),
+        st.integers(1, 4),
+    ),
+    max_size=40,
+)
+
+
+@given(APART)
+@settings(max_examples=300, deadline=None)
+def test_an_owner_that_reads_late_holds_what_the_log_says(steps):
+    world = Apart()
+    for act, number in steps:
+        getattr(world, act)(number)
+    world.read(len(world.unread))
+    assert world.memory == world.truth
