@@ -18,6 +18,7 @@ from orchestrator.commands.certificates import certifier_of
 from orchestrator.commands.certificates import register as add_certificate_commands
 from orchestrator.commands.decisions import decisions
 from orchestrator.commands.doctor import doctor, keys_app
+from orchestrator.commands.guard import guard_app, prepare_guard
 from orchestrator.commands.letters import letters_app
 from orchestrator.commands.replay import replay
 from orchestrator.commands.tail import tail
@@ -84,6 +85,7 @@ async def _init(config: Config) -> None:
 
     await prepare_topics(config.kafka, config.settings.kafka_replication_factor)
     await migrate(config.database_url)
+    await prepare_guard(config)
 
 
 @app.command()
@@ -225,6 +227,7 @@ app.command()(watch.watch)
 app.command()(replay)
 app.add_typer(letters_app, name="dead-letters")
 app.add_typer(keys_app, name="keys")
+app.add_typer(guard_app, name="guard")
 app.add_typer(topics_app, name="topics")
 app.command()(token)
 rebuild.register(app)

@@ -95,6 +95,8 @@ class Settings(BaseModel):
     aws_region: str | None = None
     kms_key_id: str | None = None
     aws_endpoint_url_kms: str | None = None
+    signing_guard_url: SecretStr | None = None
+    signing_guard_margin_seconds: Annotated[int, Field(ge=0, le=86_400)] = 120
     kms_concurrency: Annotated[int, Field(ge=1, le=1000)] = 32
     chain_ids: tuple[int, ...] = DEFAULT_CHAIN_IDS
     kuro_websocket_url: str | None = None
@@ -174,7 +176,12 @@ CHAIN_SETTINGS = (
 )
 """Settings per chain; `<id>` stands for the chain id."""
 
-FILE_SETTINGS = ("DATABASE_URL_FILE", "API_TOKENS_FILE", "RELAYER_PRIVATE_KEY_<id>_FILE")
+FILE_SETTINGS = (
+    "DATABASE_URL_FILE",
+    "SIGNING_GUARD_URL_FILE",
+    "API_TOKENS_FILE",
+    "RELAYER_PRIVATE_KEY_<id>_FILE",
+)
 """Secrets may stand in files instead."""
 
 COMMAND_SETTINGS = (
@@ -228,6 +235,14 @@ class Config:
         assert self.settings.database_url is not None
         return self.settings.database_url.get_secret_value()
 
+    @property
+    def signing_guard(self) -> tuple[str | None, bool]:
+        """Where the guard keeps its record, and whether that is a database of its own; else it is
+        that of the projections, where this process has one. None: the guard is off."""
+        own, shared = self.settings.signing_guard_url, self.settings.database_url
+        url = own or shared
+        return None if url is None else url.get_secret_value(), own is not None
+
 
 def load(needs: Iterable[Need], environ: Mapping[str, str] | None = None) -> Config:
     """Read the environment. Raises ConfigurationError that names every problem at once."""
@@ -237,7 +252,7 @@ def load(needs: Iterable[Need], environ: Mapping[str, str] | None = None) -> Con
     values = {
         name: environ[name.upper()] for name in Settings.model_fields if environ.get(name.upper())
     }
-    for name in ("database_url", "api_tokens"):
+    for name in ("database_url", "signing_guard_url", "api_tokens"):
         if name not in values and environ.get(f"{name.upper()}_FILE"):
             values[name] = text_of_file(environ, f"{name.upper()}_FILE", problems) or ""
     settings = _settings(values, problems)

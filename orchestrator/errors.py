@@ -46,6 +46,13 @@ class SigningError(OrchestratorError):
         super().__init__(f"KMS {problem}: {detail}")
 
 
+class GuardUnavailable(OrchestratorError):
+    """The guard's record did not answer: nothing may be signed. Retry with backoff."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"the signing guard does not answer: {detail}")
+
+
 class RpcProblem(StrEnum):
     """What a node's answer means for us."""
 

@@ -267,6 +267,21 @@ CATALOGUE: dict[str, Spec] = {
             ("operation", "reason"),
             "KMS calls without a usable answer, by `SigningProblem`.",
         ),
+        gauge("signing_guard_on", SIGN, (), "1 where a guard is configured, 0 where it is off."),
+        gauge("signing_guard_up", SIGN, (), "1 when the guard answered; at 0 nothing is signed."),
+        gauge("signing_guard_refused", SIGN, (), "Requests that the guard keeps from KMS now."),
+        counter(
+            "signing_guard_refusals_total",
+            SIGN,
+            ("kind",),
+            "Signatures that the guard refused, each told once by each process, by `RefusalKind`.",
+        ),
+        histogram(
+            "signing_guard_seconds",
+            SIGN,
+            (),
+            "Time of a round trip to the guard, which records many digests at once.",
+        ),
         histogram(
             "rpc_request_seconds",
             NODES,

@@ -90,6 +90,8 @@ PlatformCollector(registry=REGISTRY)
 
 KMS_SECONDS = histogram("kms_request_seconds")
 KMS_ERRORS = counter("kms_errors_total")
+GUARD_SECONDS = histogram("signing_guard_seconds")
+GUARD_REFUSALS = counter("signing_guard_refusals_total")
 RPC_SECONDS = histogram("rpc_request_seconds")
 RPC_ERRORS = counter("rpc_errors_total")
 KURO_MESSAGES = counter("kuro_messages_total")
@@ -113,7 +115,8 @@ def timed(instrument: Histogram, *labels: object) -> Iterator[None]:
     try:
         yield
     finally:
-        instrument.labels(*map(str, labels)).observe(time.perf_counter() - begun)
+        child = instrument.labels(*map(str, labels)) if labels else instrument
+        child.observe(time.perf_counter() - begun)
 
 
 def exposition() -> bytes:

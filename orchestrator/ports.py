@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from orchestrator.core.chain import Head, Receipt
+from orchestrator.core.guarding import Entry, Refusal
 from orchestrator.errors import RpcError
 from schemas.base import Fact, Position
 from schemas.dead_letters import DeadLetter
@@ -116,6 +117,20 @@ class ApprovalSigner(Protocol):
         """65 bytes r, s, v as 0x hex: low s, verified against `address`. Raises SigningError."""
 
     async def close(self) -> None: ...
+
+
+class SigningGuard(Protocol):
+    """A durable record of every digest ever sent for signing, which the log does not hold up."""
+
+    async def claim(self, entry: Entry) -> Refusal | None:
+        """Record the intent before its effect. None once it is committed, or was before: it may be
+        signed. Otherwise why not. Raises GuardUnavailable: then nothing may be signed."""
+
+    async def entries(self) -> list[Entry]:
+        """The whole record."""
+
+    async def merge(self, given: Sequence[Entry]) -> list[str]:
+        """Take in another record, all of it or, where entries conflict, nothing: each is told."""
 
 
 @dataclass(frozen=True, slots=True)

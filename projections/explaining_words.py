@@ -197,13 +197,16 @@ WORDS: Mapping[Code, _Words] = {
         "`decide` run, and does it get through?",
         ("doctor", "cancel"),
     ),
-    Code.TO_BE_SIGNED: _Words(_S, "KMS's signature", "Drafted; KMS signs its digest next.", _WAIT),
+    Code.TO_BE_SIGNED: _Words(
+        _S, "KMS's signature", "Drafted; its digest is recorded, then KMS signs it.", _WAIT
+    ),
     Code.SIGNING_LATE: _Words(
         _S,
         "KMS's signature",
         "Not signed for {seconds} s, far longer than usual: KMS refuses, throttles or cannot be "
-        "reached, or no worker with the role `sign` runs. It is tried again and again; the "
-        "reason stands in the signer's log and metrics.",
+        "reached, the signing guard does not answer or refuses a second digest of the request, or "
+        "no worker with the role `sign` runs. It is tried again and again; the reason stands in "
+        "the signer's log and metrics (signing_guard_refused, kms_errors_total).",
         ("doctor", "cancel"),
     ),
     Code.TO_BE_ASSIGNED: _Words(_D, "a wallet", "Signed; a wallet is chosen next.", _WAIT),

@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
+from orchestrator.adapters.postgres_guard import PostgresGuard
 from orchestrator.metrics import Sample, watch
 from streams.following import ChainFollower
 from streams.listening import KuroListener
 from streams.relaying import Relayer
+from streams.signing import SigningDesk
 
 Job = Callable[[], Coroutine[Any, Any, None]]
 
@@ -41,6 +43,13 @@ def of_listener(listener: KuroListener) -> Iterable[Sample]:
     yield "kuro_connected", (), float(health.connected_since is not None)
     yield "kuro_silence_seconds", (), None if heard is None else max(0.0, now - heard)
     yield "kuro_list_age_seconds", (), None if listed is None else max(0.0, now - listed)
+
+
+def of_guard(desk: SigningDesk, guard: PostgresGuard | None) -> Iterable[Sample]:
+    yield "signing_guard_on", (), float(guard is not None)
+    up = None if guard is None or guard.up is None else float(guard.up)
+    yield "signing_guard_up", (), up
+    yield "signing_guard_refused", (), len(desk.refused)
 
 
 def of_sequences(relayer: Relayer) -> Iterable[Sample]:

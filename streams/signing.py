@@ -2,6 +2,9 @@
 
 The intent (the digest) is on the log before KMS is asked. A kill after KMS answered and before the
 append leaves the request DRAFTED: the next owner asks again for the same digest.
+
+Where there is a guard, it has the digest on its record before KMS is asked, and its refusal stands
+against everything else: it judges by that record, not by the log.
 """
 
 from __future__ import annotations
@@ -11,19 +14,24 @@ from collections.abc import Sequence
 
 import structlog
 
+from orchestrator.core.guarding import Entry
 from orchestrator.core.lifecycle import Stage
 from orchestrator.core.owing import Sign, pending
 from orchestrator.core.terms import Terms
-from orchestrator.errors import LogUnavailable, SigningError
-from orchestrator.ports import ApprovalSigner, LogWriter, Message
+from orchestrator.errors import GuardUnavailable, LogUnavailable, SigningError
+from orchestrator.metrics import GUARD_REFUSALS
+from orchestrator.ports import ApprovalSigner, LogWriter, Message, SigningGuard
 from schemas.controls import OrderFact, RetryOrdered
 from schemas.requests import ApprovalSigned
 from schemas.topics import REQUESTS
 from streams.books import Book
 from streams.controls import Controls
-from streams.retrying import Backoff
+from streams.retrying import Backoff, awoken
 
 log = structlog.get_logger(__name__)
+
+REFUSED_SECONDS = 10.0
+"""Between two questions about a digest that the guard refused; an operator's retry asks at once."""
 
 
 class SigningDesk:
@@ -37,12 +45,16 @@ class SigningDesk:
         terms: Terms,
         concurrency: int,
         controls: Controls,
+        guard: SigningGuard | None = None,
     ) -> None:
         self._book = book
         self._writer = writer
         self._signer = signer
         self._terms = terms
         self._controls = controls
+        self._guard = guard
+        self.refused: dict[str, str] = {}
+        """Requests that the guard keeps from being signed, and why: each is an alarm."""
         self._slots = asyncio.Semaphore(concurrency)
         self._awake = asyncio.Event()
         self._underway: dict[str, asyncio.Task[None]] = {}
@@ -55,6 +67,7 @@ class SigningDesk:
         await self._book.own(partitions)
         self._delivered.clear()
         self._held.clear()
+        self.refused.clear()
         self._awake.set()
 
     def hear(self, order: OrderFact | None) -> None:
@@ -88,6 +101,7 @@ class SigningDesk:
         owed = self._owed(key)
         if owed is None:
             self._delivered.pop(key, None)
+            self.refused.pop(key, None)
             return
         if key in self._underway or self._delivered.get(key) == owed.attempt:
             return
@@ -139,6 +153,9 @@ class SigningDesk:
         hurry = self._hurries.setdefault(owed.request_key, asyncio.Event())
         while self._owed(owed.request_key) == owed:
             try:
+                if not await self._guarded(owed):
+                    await awoken(hurry, REFUSED_SECONDS)
+                    continue
                 async with self._slots:
                     if self._owed(owed.request_key) != owed or self._is_held(owed):
                         return
@@ -152,7 +169,7 @@ class SigningDesk:
                     signer=address,
                 )
                 await self._writer.append(REQUESTS, [fact])
-            except (SigningError, LogUnavailable) as error:
+            except (SigningError, GuardUnavailable, LogUnavailable) as error:
                 self.problem = str(error)
                 log.warning("no signature yet", request=owed.request_key, reason=str(error))
                 await backoff.sleep(hurry)
@@ -160,3 +177,46 @@ class SigningDesk:
             self.problem = None
             self._delivered[owed.request_key] = owed.attempt
             return
+
+    async def _guarded(self, owed: Sign) -> bool:
+        """True once the guard has the digest on its record. What it refuses is asked again now and
+        then: the other digest dies with its deadline. Raises GuardUnavailable."""
+        if self._guard is None:
+            return True
+        refusal = await self._guard.claim(self._entry(owed))
+        key = owed.request_key
+        if refusal is None:
+            self.refused.pop(key, None)
+            return True
+        if not refusal.alarming:
+            log.info("not to be signed yet", request=key, reason=refusal.detail)
+        elif self.refused.get(key) != refusal.detail:
+            self.refused[key] = refusal.detail
+            GUARD_REFUSALS.labels(refusal.kind).inc()
+            log.error(
+                "the guard refuses a signature",
+                request=key,
+                attempt=owed.attempt,
+                digest=owed.digest,
+                kind=refusal.kind.value,
+                reason=refusal.detail,
+            )
+        self.problem = f"{key}: the guard refuses its signature: {refusal.detail}"
+        return False
+
+    def _entry(self, owed: Sign) -> Entry:
+        approval = owed.approval
+        profile = self._terms.chains[approval.chain_id].profile
+        return Entry(
+            request_key=owed.request_key,
+            digest=owed.digest,
+            attempt=owed.attempt,
+            chain_id=approval.chain_id,
+            contract=approval.contract,
+            contract_id=profile.contract_id(approval.request_id),
+            account=approval.account,
+            amount=approval.amount,
+            nonce=approval.nonce,
+            deadline=approval.deadline,
+            proof=owed.proof if profile.sequential else None,
+        )

@@ -22,6 +22,7 @@ import structlog
 from orchestrator.adapters.evm_rpc import EvmNode
 from orchestrator.adapters.kafka_log import KafkaLog, KafkaWriter, partition_of
 from orchestrator.adapters.kms import KmsSigner
+from orchestrator.adapters.postgres_guard import PostgresGuard
 from orchestrator.adapters.wallets import LocalWallet
 from orchestrator.config import Config, Need
 from orchestrator.errors import LogUnavailable, SigningError
@@ -32,7 +33,7 @@ from streams.books import Book
 from streams.controls import Controls
 from streams.deciding import Decider
 from streams.lane_owner import LaneOwner
-from streams.measuring import of_lanes, of_sequences
+from streams.measuring import of_guard, of_lanes, of_sequences
 from streams.relaying import Owner, Relayer
 from streams.retrying import Backoff
 from streams.sequencing import SequenceOwner
@@ -218,12 +219,30 @@ async def _signing(config: Config, stack: AsyncExitStack, controls: Controls) ->
     await _checked_key(signer)
     writer = await _writer(config, Role.SIGN, stack)
     book = Book(_log(config, Role.SIGN))
-    desk = SigningDesk(book, writer, signer, config.terms, settings.kms_concurrency, controls)
+    guard = _guard(config)
+    if guard is not None:
+        stack.push_async_callback(guard.close)
+    limit = settings.kms_concurrency
+    desk = SigningDesk(book, writer, signer, config.terms, limit, controls, guard)
+    stack.enter_context(watch(partial(of_guard, desk, guard)))
     controls.hear(desk.hear)
     app = RoleApp(config, Role.SIGN, REQUESTS)
     app.owns(book.expect, desk.own)
     app.reads(REQUESTS, desk.read)
     return app, [asyncio.create_task(desk.run(), name="sign")]
+
+
+def _guard(config: Config) -> PostgresGuard | None:
+    """Off is said loudly, and shown by `signing_guard_on`."""
+    url, own = config.signing_guard
+    if url is None:
+        log.warning(
+            "the signing guard is OFF: a second digest of a request is kept from KMS by the log "
+            "alone; set SIGNING_GUARD_URL"
+        )
+        return None
+    margin = config.settings.signing_guard_margin_seconds
+    return PostgresGuard(url, margin, makes_schema=not own)
 
 
 async def _checked_key(signer: KmsSigner) -> None:

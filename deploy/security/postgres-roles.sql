@@ -6,6 +6,7 @@
 -- orchestrator_api      api: reads
 -- orchestrator_webhooks webhooks, and people who order redeliveries: reads, and keeps the books of
 --                       deliveries (schema webhooks)
+-- orchestrator_sign     sign: adds to the guard's record, and never changes or deletes what is there
 -- orchestrator_auditor  people and audits: reads only
 
 DO $$
@@ -13,7 +14,8 @@ DECLARE
     wanted text;
 BEGIN
     FOREACH wanted IN ARRAY ARRAY[
-        'orchestrator_owner', 'orchestrator_api', 'orchestrator_webhooks', 'orchestrator_auditor']
+        'orchestrator_owner', 'orchestrator_api', 'orchestrator_webhooks', 'orchestrator_auditor',
+        'orchestrator_sign']
     LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
             EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
@@ -38,3 +40,14 @@ ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES TO orchestrator_ow
 ALTER DEFAULT PRIVILEGES IN SCHEMA public
     GRANT SELECT ON TABLES TO orchestrator_api, orchestrator_auditor, orchestrator_webhooks;
 ALTER ROLE orchestrator_auditor SET default_transaction_read_only = on;
+
+-- The signing guard's record; on a server of its own, grant this there alone.
+DO $$
+BEGIN
+    IF to_regnamespace('signing_guard') IS NOT NULL THEN
+        GRANT USAGE ON SCHEMA signing_guard TO orchestrator_sign, orchestrator_auditor;
+        GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA signing_guard TO orchestrator_sign;
+        GRANT SELECT ON ALL TABLES IN SCHEMA signing_guard TO orchestrator_auditor;
+    END IF;
+END
+$$;

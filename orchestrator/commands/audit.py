@@ -11,14 +11,15 @@ from typing import Annotated, Any
 import orjson
 import typer
 
+from orchestrator.auditing import kms as kms_report
 from orchestrator.auditing import report
 from orchestrator.auditing.reading import FAILURES, ChainToAudit, Run, Tell, read_chains, read_log
 from orchestrator.commands.progressing import progress
 from orchestrator.config import Config, Need, load
-from orchestrator.core.auditing.checking import Audit
+from orchestrator.core.auditing.cloudtrail import KmsFindings, compare, of_key, sign_events
 from orchestrator.core.auditing.profile import Ways
 from orchestrator.core.policy import address_or_none
-from orchestrator.errors import ConfigurationError
+from orchestrator.errors import ConfigurationError, GuardUnavailable
 from orchestrator.logs import set_up
 
 INCOMPLETE = report.INCOMPLETE
@@ -51,6 +52,21 @@ def audit(
         Path | None,
         typer.Option("--out", help="A folder for audit.txt, audit.json and audit.html."),
     ] = None,
+    kms: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--kms",
+            help="CloudTrail's records, JSON, also gzipped; may be given repeatedly. Its Sign "
+            "events are compared with the facts and the guard's record.",
+        ),
+    ] = None,
+    kms_principal: Annotated[
+        list[str] | None,
+        typer.Option("--kms-principal", help="ARN of a user or role that may sign; repeatedly."),
+    ] = None,
+    kms_tolerance: Annotated[
+        int, typer.Option("--kms-tolerance", min=0, help="Seconds between an event and its fact.")
+    ] = 60,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON document; progress as JSON lines.")
     ] = False,
@@ -68,12 +84,14 @@ def audit(
     unknown = sorted((set(chain or []) | set(blocks)) - set(config.chains))
     if unknown:
         raise typer.BadParameter(f"chain {unknown[0]} is not among CHAIN_IDS")
+    trail = _Trail(config, kms or [], frozenset(kms_principal or []), kms_tolerance)
     begun = time.monotonic()
     with progress(as_json) as tell:
         try:
             found, run = asyncio.run(
                 _audit(config, set(chain or config.chains), blocks, signers, offline, tell)
             )
+            asyncio.run(trail.compare(found))
         except ConfigurationError:
             raise
         except FAILURES as error:
@@ -81,18 +99,85 @@ def audit(
             raise typer.Exit(INCOMPLETE) from None
     seconds = max(time.monotonic() - begun, 1e-9)
     body = report.as_json(found, run, datetime.now(UTC), seconds, offline)
-    text = report.as_text(body)
+    text = trail.add_to(body)
     if out is not None:
         _write(out, body, text)
     typer.echo(orjson.dumps(body, option=orjson.OPT_INDENT_2).decode() if as_json else text)
-    raise typer.Exit(report.verdict(found, run))
+    raise typer.Exit(body["exitCode"])
+
+
+class _Trail:
+    """What CloudTrail says, where its files are given. Raises Exit for files that cannot be read,
+    before anything else is."""
+
+    def __init__(
+        self, config: Config, paths: list[Path], principals: frozenset[str], tolerance: int
+    ) -> None:
+        self._config = config
+        self._principals = principals
+        self._tolerance = tolerance
+        self._given = bool(paths)
+        self._problem: str | None = None
+        self._guard: str | None = None
+        self._found = KmsFindings()
+        try:
+            every, self._refused = sign_events(kms_report.read_records(paths))
+        except ValueError as error:
+            typer.echo(f"The audit could not complete: {error}", err=True)
+            raise typer.Exit(INCOMPLETE) from None
+        self._events = of_key(every, config.settings.kms_key_id)
+        self._others = len(every) - len(self._events)
+
+    async def compare(self, found: kms_report.ListeningAudit) -> None:
+        if not self._given:
+            return
+        if not self._events:
+            self._problem = "KMS: no Sign event of the key is among the records"
+        self._found = compare(
+            self._events,
+            found.signed,
+            tolerance_seconds=self._tolerance,
+            principals=self._principals,
+            claimed=await self._claimed(),
+        )
+        self._found.refused_by_kms, self._found.other_keys = self._refused, self._others
+
+    async def _claimed(self) -> set[str] | None:
+        """The digests of the guard's record; None, with the reason, where there is none."""
+        from orchestrator.adapters.postgres_guard import PostgresGuard
+
+        url, _ = self._config.signing_guard
+        if url is None:
+            self._guard = "SIGNING_GUARD_URL is not set"
+            return None
+        guard = PostgresGuard(url, self._config.settings.signing_guard_margin_seconds)
+        try:
+            return {entry.digest for entry in await guard.entries()}
+        except GuardUnavailable as error:
+            self._guard = str(error)
+            return None
+        finally:
+            await guard.close()
+
+    def add_to(self, body: dict[str, Any]) -> str:
+        """The whole report as text; `body` with what was found, and the verdict of both."""
+        if not self._given:
+            return report.as_text(body)
+        body["kms"] = told = kms_report.as_json(self._found, self._tolerance, self._guard)
+        body["problems"] += [self._problem] if self._problem else []
+        if told["discrepancies"]:
+            body["verdict"], body["exitCode"] = "DISCREPANCIES", report.DISCREPANCIES
+        elif body["problems"] and body["exitCode"] == report.CLEAN:
+            body["verdict"], body["exitCode"] = "INCOMPLETE", INCOMPLETE
+        return report.as_text(body) + "\n" + kms_report.as_text(told)
 
 
 def _write(folder: Path, body: dict[str, Any], text: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "audit.txt").write_text(text + "\n", encoding="utf-8")
-        (folder / "audit.html").write_text(report.as_html(body), encoding="utf-8")
+        page = report.as_html(body) + (kms_report.as_html(body["kms"]) if "kms" in body else "")
+        (folder / "audit.html").write_text(page, encoding="utf-8")
         (folder / "audit.json").write_bytes(orjson.dumps(body, option=orjson.OPT_INDENT_2))
     except OSError as error:
         typer.echo(f"the report cannot be written to {folder}: {error.strerror}", err=True)
@@ -123,7 +208,7 @@ async def _audit(
     signers: frozenset[str],
     offline: bool,
     tell: Tell,
-) -> tuple[Audit, Run]:
+) -> tuple[kms_report.ListeningAudit, Run]:
     from orchestrator.adapters.evm_history import HistoryNode
     from orchestrator.adapters.kafka_log import KafkaLog
 
@@ -131,7 +216,7 @@ async def _audit(
         signers = await _key(config)
     ways = {number: Ways(chain.profile) for number, chain in config.chains.items()}
     only = frozenset(wanted) if wanted != set(config.chains) else None
-    found = Audit(ways, at_blocks=blocks, signers=signers, only=only)
+    found = kms_report.ListeningAudit(ways, at_blocks=blocks, signers=signers, only=only)
     run = Run()
     await read_log(found, KafkaLog(config.kafka, "audit"), run, tell)
     chains = {

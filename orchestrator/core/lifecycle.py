@@ -378,7 +378,7 @@ def _recorded(
         case RefusalReported():
             return {"refusal": fact}
         case ApprovalExpired():
-            return {"opened_seconds": record.at_seconds}
+            return {"opened_seconds": record.at_seconds, "expired": fact}
         case EvidenceReported():
             return {"evidence": fact}
         case RetractionReported():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.core.contract import EVIDENCE_OF, Approval, Profile
+from orchestrator.core.guarding import Proof
 from orchestrator.core.hashing import checksummed
 from orchestrator.core.lifecycle import (
     DEADLY,
@@ -50,6 +51,8 @@ class Sign:
     attempt: int
     approval: Approval
     digest: str
+    proof: Proof | None = None
+    """Of the death of an approval before it, where the log tells of one."""
 
 
 Owed = Append | Sign
@@ -228,7 +231,13 @@ def approval_of(state: RequestState) -> Approval:
 
 def _signature(state: RequestState) -> Sign:
     assert state.drafted is not None
-    return Sign(state.key, state.attempt, approval_of(state), state.drafted.digest)
+    dead = state.expired
+    proof = (
+        None
+        if dead is None
+        else Proof(dead.attempt, dead.reason.value, dead.block_number, dead.block_timestamp)
+    )
+    return Sign(state.key, state.attempt, approval_of(state), state.drafted.digest, proof)
 
 
 def _gave_back(state: RequestState) -> bool:

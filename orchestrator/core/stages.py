@@ -12,6 +12,7 @@ from typing import Any
 from schemas.base import RequestType
 from schemas.requests import (
     ApprovalDrafted,
+    ApprovalExpired,
     ApprovalNonceGranted,
     ApprovalSigned,
     CancelReported,
@@ -90,9 +91,9 @@ class Verdict(StrEnum):
 @dataclass(frozen=True, slots=True)
 class RequestState:
     """One request, folded. `changed_at` is when the stage last changed; `opened_seconds` is
-    the time of the fact that opened the current attempt (Unix seconds). `orders` are those of
-    operators that were taken in; `cancelling` is one of them that neither a retry nor evidence has
-    overcome."""
+    the time of the fact that opened the current attempt (Unix seconds). `expired` is the last
+    proof that an approval of it was dead. `orders` are those of operators that were taken in;
+    `cancelling` is one of them that neither a retry nor evidence has overcome."""
 
     key: str
     stage: Stage
@@ -103,6 +104,7 @@ class RequestState:
     received: RequestReceived | None = None
     granted: ApprovalNonceGranted | None = None
     drafted: ApprovalDrafted | None = None
+    expired: ApprovalExpired | None = None
     signed: ApprovalSigned | None = None
     assigned: RelayAssigned | None = None
     submission: SubmissionReported | None = None

@@ -16,6 +16,7 @@ from tests.simulation.broker import Broker
 from tests.simulation.chain import Chain, Contract
 from tests.simulation.contract import Stablecoin
 from tests.simulation.groups import Group
+from tests.simulation.guard import SimulatedGuard
 from tests.simulation.launchpad import FOREIGN_SIGNER, LAUNCHPAD, LaunchpadStableCoin
 from tests.simulation.loop import SimulatedLoop
 from tests.simulation.node import Manners
@@ -28,6 +29,7 @@ from tests.simulation.wire import Weather, Wire
 from tests.simulation.worker import Agents, World
 
 FIRST_CHAIN = 5920
+GUARD_MARGIN_SECONDS = 3
 CONTRACT = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
 
 
@@ -94,6 +96,10 @@ def build(scenario: Scenario, rng: Random, agents: Agents, aim: Aim | None = Non
     broker.witnesses.append(oracle.witness)
     broker.recorders.append(oracle.recorded)
     kms = SimulatedKms(kms_wire, oracle.on_ask)
+    guard_wire = Wire(loop, Random(rng.random()), weather_of(scenario, 1.0))
+    guard_wire.aim = aim
+    guard = SimulatedGuard(guard_wire, GUARD_MARGIN_SECONDS, guard_wire.now)
+    guard.on_refusal = lambda refusal: story.count(f"guard refusals, {refusal.kind}")
     kms.throttled = scenario.kms_throttled
     kms.on_start = oracle.overseer.asks_kms
     terms = Terms(
@@ -110,6 +116,7 @@ def build(scenario: Scenario, rng: Random, agents: Agents, aim: Aim | None = Non
         chains=chains,
         manners=manners,
         kms=kms,
+        guard=guard,
         kuro=Kuro(),
         groups={role: Group(role, loop, log_wire, story, scenario.zombies) for role in ALL_ROLES},
         settings=settings,

@@ -7,9 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from orchestrator.core.lifecycle import Stage
 from orchestrator.core.owing import Sign
 from orchestrator.ports import Message, OwnedLog
-from schemas.lanes import LaneFact, TransactionPrepared
+from schemas.base import Fact
+from schemas.lanes import LaneFact, RelayRefusal, TransactionPrepared
+from schemas.requests import RefusalReported
+from schemas.topics import REQUESTS
 from streams.controls import Controls
 from streams.deciding import Decider
 from streams.lane_owner import LaneOwner
@@ -37,6 +41,30 @@ class SkipsWhatItHasSeen(Decider):
 def fact_id(message: Message) -> str:
     found = re.search(rb'"id":"([^"]*)"', message.value or b"")
     return found[1].decode() if found else f"{message.topic}/{message.partition}/{message.offset}"
+
+
+class DraftsTwice(Decider):
+    """Says of what a lane has that its approval is dead, and so drafts another one beside it."""
+
+    def _owed(self, keys: set[str]) -> dict[str, list[Fact]]:
+        owed = super()._owed(keys)
+        for key in sorted(keys):
+            state = self._book.state(key)
+            if state is None or state.stage is not Stage.RELAYING or state.attempt > 1:
+                continue
+            if state.assigned is None or state.refusal is not None:
+                continue
+            lie = RefusalReported(
+                request_key=key,
+                attempt=state.attempt,
+                assignment=state.assigned.assignment,
+                reason=RelayRefusal.EXPIRED,
+                detail="a lie",
+                block_number=1,
+                block_timestamp=2_000_000_000,
+            )
+            owed.setdefault(REQUESTS.name, []).append(lie)
+        return owed
 
 
 class ActsOnArrivalsOnly(SigningDesk):
@@ -146,6 +174,7 @@ DEFECTS = {
         ("the sequence's fold says", "one nonce, two live approvals", "an agent reports"),
         50,
     ),
+    "drafts twice": Defect(lambda: Agents(decider=DraftsTwice), ("two live approvals",), 20),
     "edge trigger": Defect(lambda: Agents(desk=ActsOnArrivalsOnly), ("never came to an end",), 50),
     "counter nonce": Defect(
         lambda: Agents(lane_owner=CountsNoncesItself),

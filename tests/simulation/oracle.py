@@ -73,6 +73,8 @@ class Oracle:
         self.records = 0
         self.attempts = 0
         self._digests: set[str] = set()
+        self._drafts: dict[str, ApprovalDrafted] = {}
+        self._asked: dict[str, set[str]] = defaultdict(set)
         self._raws: set[str] = set()
         self._seats: dict[tuple[str, int], set[str]] = defaultdict(set)
         self._versions: dict[str, list[tuple[str, int, str]]] = defaultdict(list)
@@ -125,6 +127,7 @@ class Oracle:
         if isinstance(fact, ApprovalDrafted):
             self.attempts = max(self.attempts, fact.attempt)
             self._digests.add(fact.digest)
+            self._drafts.setdefault(fact.digest, fact)
             if state.received is not None:
                 self.overseer.drafted(fact, state.received.chain_id)
             if before is not None and before.drafted is not None:
@@ -216,6 +219,23 @@ class Oracle:
     def on_ask(self, digest: str) -> None:
         if digest not in self._digests:
             self._violated("KMS asked for a digest that is not on the log", digest=digest)
+            return
+        draft = self._drafts[digest]
+        others = self._asked[draft.request_key]
+        if self._lives(draft) and any(
+            self._lives(self._drafts[other]) for other in others - {digest}
+        ):
+            self._violated("KMS asked for two live digests", id=draft.id, digest=digest)
+        others.add(digest)
+
+    def _lives(self, draft: ApprovalDrafted) -> bool:
+        """By what is final on the chain: it may still execute."""
+        received = self.requests[draft.request_key].received
+        assert received is not None
+        chain = self._chains[received.chain_id]
+        final, in_order = chain.final, chain.contract.profile.sequential
+        used = in_order and final.state.approvals.get(received.user, 0) > draft.approval_nonce
+        return final.head.timestamp <= draft.deadline and not used
 
     def on_block(self, chain: Chain, block: Block) -> None:
         """Everything minted rests on a fact with the same recipient and amount."""

@@ -258,6 +258,7 @@ EFFECTS: dict[str, Target] = {
     ),
     "a no-op": Target(_prepared(lambda fact: fact.relay is None), SLOW, in_a_transaction=True),
     "work given back for another wallet": _of_lane("RelayRefused", CROWDED, impoverish),
+    "the guard records a digest": Target(at_verb("claim")),
     "KMS signs": Target(at_verb("sign")),
     "nodes take bytes": Target(at_verb("broadcast")),
     "nodes take the same bytes again": Target(

@@ -29,6 +29,7 @@ LOUD = {
     "fact refused by the sequences",
     "lane owner died",
     "refusing to sign",
+    "the guard refuses a signature",
     "work for a wallet that is not configured here; it waits on the log",
 }
 """Errors that no fault excuses."""

@@ -13,9 +13,11 @@ from orchestrator.core.contract import Approval
 from orchestrator.core.orchestrator_profile import ORCHESTRATOR, approval_nonce
 from schemas.base import RequestType
 from tests.adapters.chain_contract import ChainNodeContract
+from tests.adapters.guard_contract import MARGIN_SECONDS, GuardContract
 from tests.adapters.signer_contract import SignerContract
 from tests.simulation.chain import Chain
 from tests.simulation.contract import Stablecoin
+from tests.simulation.guard import SimulatedGuard
 from tests.simulation.node import Manners, SimulatedNode
 from tests.simulation.outside import APPROVER, SimulatedKms
 from tests.simulation.wire import QuietWire
@@ -71,6 +73,20 @@ class TestSimulatedNode(ChainNodeContract):
             chain.mine()
         node = SimulatedNode(chain, QuietWire(), Manners(), lambda _: None)
         return SimulatedWorld(node, CONTRACT, wallet, pauper, chain, kms())
+
+
+class TestSimulatedGuard(GuardContract):
+    @pytest.fixture
+    def now(self) -> int:
+        return 1_900_000_000
+
+    @pytest.fixture
+    def guard(self, now: int) -> SimulatedGuard:
+        return SimulatedGuard(QuietWire(), MARGIN_SECONDS, lambda: now)
+
+    @pytest.fixture
+    def another(self, now: int) -> SimulatedGuard:
+        return SimulatedGuard(QuietWire(), MARGIN_SECONDS, lambda: now)
 
 
 class TestSimulatedKms(SignerContract):

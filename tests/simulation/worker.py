@@ -30,6 +30,7 @@ from streams.signing import SigningDesk
 from tests.simulation.broker import Broker, SimulatedLog
 from tests.simulation.chain import Chain
 from tests.simulation.groups import Group, Member
+from tests.simulation.guard import SimulatedGuard
 from tests.simulation.loop import Process, SimulatedLoop
 from tests.simulation.node import Manners, SimulatedNode
 from tests.simulation.oracle import Oracle
@@ -47,6 +48,7 @@ class Agents:
     lane_owner: type[LaneOwner] = LaneOwner
     sequence_owner: type[SequenceOwner] = SequenceOwner
     fencing: bool = True
+    guarded: bool = True
     memory: dict[str, Any] = field(default_factory=dict)
 
 
@@ -63,6 +65,7 @@ class World:
     chains: dict[int, Chain]
     manners: dict[int, Manners]
     kms: SimulatedKms
+    guard: SimulatedGuard
     kuro: Kuro
     groups: dict[str, Group]
     settings: Settings
@@ -154,6 +157,7 @@ class Worker:
             world.terms,
             world.settings.kms_concurrency,
             self.controls,
+            world.guard if world.agents.guarded else None,
         )
         self.controls.hear(desk.hear)
         self.books.append(book)

@@ -67,7 +67,7 @@ def environment_of(overlay: str, workload: dict[str, Any], folder) -> dict[str, 
         name, value = item["name"], item["value"]
         if name.endswith("_FILE"):
             assert any(value.startswith(mount + "/") for mount in mounts), name
-            secret = "postgresql://someone@somewhere/x" if "DATABASE" in name else SECRET_KEY
+            secret = "postgresql://someone@somewhere/x" if name.endswith("URL_FILE") else SECRET_KEY
             value = folder / name
             value.write_text(secret)
         found[name] = str(value)
@@ -117,6 +117,7 @@ def test_a_role_sees_only_its_own_secrets(overlay):
                 holders.setdefault(source["secretRef"]["name"], set()).add(role_of(found))
     assert holders == {
         "orchestrator-database": {"init", "project", "api"},
+        "orchestrator-signing-guard": {"init", "sign"},
         "orchestrator-relayer-keys": {"relay"},
         "orchestrator-nodes": {"ingest", "relay"},
     }
@@ -175,4 +176,4 @@ def test_nothing_comes_in_or_goes_out_by_default(overlay):
     assert set(everything["policyTypes"]) == {"Ingress", "Egress"}
     assert "ingress" not in everything and "egress" not in everything
     database = policies["orchestrator-database"]["spec"]["podSelector"]["matchExpressions"]
-    assert database[0]["values"] == ["init", "project", "api"]
+    assert database[0]["values"] == ["init", "sign", "project", "api"]
