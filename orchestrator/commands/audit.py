@@ -24,6 +24,22 @@ from orchestrator.logs import set_up
 
 INCOMPLETE = report.INCOMPLETE
 
+KmsFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--kms",
+        help="CloudTrail's records, JSON, also gzipped; may be given repeatedly. Their Sign events "
+        "are compared with the facts and the guard's record.",
+    ),
+]
+KmsPrincipals = Annotated[
+    list[str] | None,
+    typer.Option("--kms-principal", help="ARN of a user or role that may sign; repeatedly."),
+]
+KmsTolerance = Annotated[
+    int, typer.Option("--kms-tolerance", min=0, help="Seconds between an event and its fact.")
+]
+
 
 def audit(
     chain: Annotated[
@@ -52,21 +68,9 @@ def audit(
         Path | None,
         typer.Option("--out", help="A folder for audit.txt, audit.json and audit.html."),
     ] = None,
-    kms: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--kms",
-            help="CloudTrail's records, JSON, also gzipped; may be given repeatedly. Its Sign "
-            "events are compared with the facts and the guard's record.",
-        ),
-    ] = None,
-    kms_principal: Annotated[
-        list[str] | None,
-        typer.Option("--kms-principal", help="ARN of a user or role that may sign; repeatedly."),
-    ] = None,
-    kms_tolerance: Annotated[
-        int, typer.Option("--kms-tolerance", min=0, help="Seconds between an event and its fact.")
-    ] = 60,
+    kms: KmsFiles = None,
+    kms_principal: KmsPrincipals = None,
+    kms_tolerance: KmsTolerance = 60,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON document; progress as JSON lines.")
     ] = False,
@@ -74,9 +78,8 @@ def audit(
     """Replay the log from zero and prove it, per chain, at a final block.
 
     Each Minted has its one Kuro fact, each fiatRef backs one mint, supply = minted - redeemed =
-    facts, each nonce has one owner, each signature its draft, each event is on the log. Exit code
-    0 clean, 1 discrepancies, 2 could not complete.
-    """
+    facts, each nonce has one owner, each signature its draft, each event is on the log.
+    Exit code 0 clean, 1 discrepancies, 2 could not complete."""
     needs = [Need.KAFKA, Need.CONTRACTS] if offline else [Need.KAFKA, Need.CONTRACTS, Need.NODES]
     config = load(needs)
     set_up("ERROR")
@@ -99,7 +102,10 @@ def audit(
             raise typer.Exit(INCOMPLETE) from None
     seconds = max(time.monotonic() - begun, 1e-9)
     body = report.as_json(found, run, datetime.now(UTC), seconds, offline)
-    text = trail.add_to(body)
+    _tell(body, trail.add_to(body), out, as_json)
+
+
+def _tell(body: dict[str, Any], text: str, out: Path | None, as_json: bool) -> None:
     if out is not None:
         _write(out, body, text)
     typer.echo(orjson.dumps(body, option=orjson.OPT_INDENT_2).decode() if as_json else text)

@@ -33,7 +33,8 @@ from tests.tidy.project import ROOT
 BOTH = (COMPOSE, OVERLAY)
 PINNED = re.compile(r"([a-z0-9-]+/)?[a-z0-9-]+:v?\d+\.\d+[a-z0-9.-]*(@sha256:[0-9a-f]{64})?")
 SECRET = re.compile(
-    r"DATABASE_URL|SIGNING_GUARD_URL|RELAYER_PRIVATE_KEY_\d+|.*PASSWORD|AWS_(ACCESS|SECRET|SESSION).*"
+    r"DATABASE_URL|SIGNING_GUARD_URL|RELAYER_PRIVATE_KEY_\d+|.*PASSWORD"
+    r"|AWS_(ACCESS|SECRET|SESSION).*"
 )
 CONDITIONS = {"service_healthy", "service_completed_successfully"}
 NOT_GIVEN = {"DATABASE_URL", "SIGNING_GUARD_URL", "HOST", "PORT"}

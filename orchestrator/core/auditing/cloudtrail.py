@@ -1,8 +1,8 @@
 """CloudTrail's `Sign` events against the facts and the guard's record.
 
-CloudTrail does not hold what was signed (AWS KMS Developer Guide, "Logging AWS KMS API calls"): time,
-key, principal, algorithm and message type are all there is. So events and `ApprovalSigned` facts are
-matched one to one by time, each fact at most once: of two signatures and one fact, one is left over.
+CloudTrail does not hold what was signed (AWS KMS Developer Guide, "Logging AWS KMS API calls"):
+time, key, principal, algorithm and message type are all there is. So events and `ApprovalSigned`
+facts are matched one to one by time: of two signatures and one fact, one is left over.
 A process killed after KMS answered and before its append leaves one too; it is told all the same.
 """
 
