@@ -159,6 +159,7 @@ DEFECTS = {
             "the sequence's fold says",
             "one request, two nonces",
             "bytes at",
+            "an agent reports: the guard refuses",
         ),
         100,
     ),
