@@ -1,6 +1,10 @@
 """Logging: structlog in the service, and libraries' logging through the same door.
 
 JSON lines when not on a terminal, readable lines on one. Levels by `LOG_LEVEL`.
+
+What a line is about has one name everywhere: `request` (its key), `chain_id`, `wallet`, `nonce`,
+`tx_hash`, `fact` (an id) with `kind`; `trace_id` follows from the request. A fact itself may be
+given as `fact`: it is taken apart here, after the level has let the line pass.
 """
 
 from __future__ import annotations
@@ -9,6 +13,9 @@ import logging
 import sys
 
 import structlog
+
+from orchestrator.core.belonging import request_key_of, trace_id
+from schemas.base import Fact
 
 QUIETER = {
     "aiokafka": logging.CRITICAL,
@@ -20,12 +27,52 @@ QUIETER = {
 }
 """Libraries that say as an error what they then mend by themselves, or say too much."""
 
+_LEFT_OUT = {
+    "raw",
+    "raw_base64",
+    "data",
+    "signature",
+    "request_key",
+    "relay",
+    "event",
+    "level",
+    "timestamp",
+}
+"""Fields of facts: what is long and stands on the log, what has another name here, what a line has
+of its own."""
+
+
+def named(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """One name for each thing that a line is about, and the trace of its request."""
+    fact = line.get("fact")
+    if isinstance(fact, Fact):
+        line["fact"], line["kind"] = fact.id, fact.kind
+        line.setdefault("request", request_key_of(fact))
+        for name, value in fact.model_dump(mode="json", exclude_none=True).items():
+            if name not in _LEFT_OUT:
+                line.setdefault(name, value)
+    for name in ("lane", "sequences"):
+        chain, _, wallet = str(line.pop(name, "")).partition(":")
+        if chain.isdigit():
+            line.setdefault("chain_id", int(chain))
+            line.setdefault("wallet", wallet)
+    relay = line.pop("relay", None)
+    if isinstance(relay, str):
+        line.setdefault("request", relay.rpartition(":")[0])
+    request = line.get("request")
+    if request is None:
+        line.pop("request", None)
+    else:
+        line["trace_id"] = trace_id(str(request))
+    return line
+
 
 def set_up(level: str = "INFO") -> None:
     """Send every log record to standard error."""
     on_terminal = sys.stderr.isatty()
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        named,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

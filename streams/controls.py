@@ -118,7 +118,7 @@ class Controls:
             assert isinstance(fact, OrderFact)
             verdict = evolve(self.state, record)
             if verdict is Verdict.APPLIED:
-                log.warning("order", kind=fact.kind, **fact.model_dump(mode="json"))
+                log.warning("order", fact=fact)
                 self._tell(fact)
             elif verdict is Verdict.CONFLICT:
                 self._letters[message.offset] = DeadLetter.of(

@@ -107,9 +107,12 @@ class Decider:
         while facts:
             try:
                 await self._writer.append(topic, facts)
+                for fact in facts:
+                    if isinstance(fact, DeadLetter):
+                        log.error("dead letter", fact=fact)
                 return
             except LogUnavailable as error:
-                log.warning("log unavailable, trying again", error=str(error))
+                log.warning("log unavailable, trying again", reason=str(error))
                 await backoff.sleep()
 
     async def run(self) -> None:
@@ -127,7 +130,7 @@ class Decider:
         try:
             await self._writer.append(topic, facts)
         except LogUnavailable as error:
-            log.warning("log unavailable, trying again", error=str(error))
+            log.warning("log unavailable, trying again", reason=str(error))
             for fact in facts:
                 key = _request_key(fact)
                 self._delivered.pop(key, None)
@@ -136,8 +139,7 @@ class Decider:
             self._awake.set()
             return
         self._backoff.reset()
-        if topic is REQUESTS:
-            self._log_endings(facts)
+        self._tell(facts)
 
     def _owed(self, keys: set[str]) -> dict[str, list[Fact]]:
         """What these requests owe, per topic, less what this process has delivered since the stage
@@ -182,10 +184,11 @@ class Decider:
         now = asyncio.get_running_loop().time()
         return self._pool.choose(state, tuple(free) or wallets, now)
 
-    def _log_endings(self, facts: Sequence[Fact]) -> None:
+    def _tell(self, facts: Sequence[Fact]) -> None:
         for fact in facts:
+            log.debug("fact appended", fact=fact)
             if fact.kind in ("RequestFailed", "RequestRejected"):
-                log.warning("request ended", request=fact.key, **fact.model_dump(mode="json"))
+                log.warning("request ended", fact=fact)
 
 
 def _request_key(fact: Fact) -> str:

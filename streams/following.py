@@ -83,7 +83,7 @@ class ChainFollower:
         self._denials = 0
         self._range = RangeSize()
         self._progress = Progress(chain.chain_id)
-        self._log = log.bind(chain=chain.chain_id)
+        self._log = log.bind(chain_id=chain.chain_id)
 
     @property
     def last_block(self) -> int | None:

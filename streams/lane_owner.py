@@ -293,7 +293,7 @@ class LaneOwner:
         await self._append(owned, facts)
         for fact in facts:
             if fact.kind in ALARMING:
-                self._log.error("chain and lane disagree", **fact.model_dump(mode="json"))
+                self._log.error("chain and lane disagree", fact=fact)
 
     async def _heal(self, owned: OwnedLog, view: ChainView) -> None:
         found = holes(self._state, view) if view.head.number >= self._highest else []
@@ -349,8 +349,9 @@ class LaneOwner:
         for tx_hash, text in outcome.refused.items():
             self._refused.setdefault(tx_hash, text)
         if outcome.refused:
-            first = next(iter(outcome.refused.values()))
-            self._log.warning("transactions not taken", count=len(outcome.refused), reason=first)
+            tx_hash, first = next(iter(outcome.refused.items()))
+            told = {"count": len(outcome.refused), "tx_hash": tx_hash, "reason": first}
+            self._log.warning("transactions not taken", **told)
         if outcome.spent:
             self._head_hash = ""
         if outcome.gap:
@@ -386,10 +387,11 @@ class LaneOwner:
             return
         await owned.append(LANES, facts)
         for fact in facts:
+            self._log.debug("fact appended", fact=fact)
             self._fold(fact)
 
     def _fold(self, fact: object) -> None:
         assert isinstance(fact, LaneFact)
         verdict = evolve(self._state, fact)
         if verdict in (Verdict.CONFLICT, Verdict.OUT_OF_ORDER):
-            self._log.error("fact refused by the lane", verdict=verdict, fact=fact.id)
+            self._log.error("fact refused by the lane", verdict=verdict, fact=fact)

@@ -158,7 +158,9 @@ class RangeReader:
         for head in doubtful:
             if self._doubted.pop(head.hash, 0) >= DOUBTS_BEFORE_ACCEPTING:
                 self.accepted += 1
-                log.error("a doubt about missing logs stays", block=head.number, hash=head.hash)
+                log.error(
+                    "a doubt about missing logs stays", block=head.number, block_hash=head.hash
+                )
         if len(self._doubted) > LARGEST_MEMORY:
             self._doubted.clear()
 

@@ -61,7 +61,7 @@ class Progress:
     """A line every two seconds while many blocks wait. Times are the caller's clock, seconds."""
 
     def __init__(self, chain_id: int) -> None:
-        self._log = log.bind(chain=chain_id)
+        self._log = log.bind(chain_id=chain_id)
         self._began: tuple[float, int] | None = None
         self._told_at = 0.0
         self.blocks_per_second = 0.0

@@ -162,15 +162,16 @@ class SequenceOwner:
             return
         await owned.append(LANES, facts, [_letter(f) for f in facts if _is_alarming(f)])
         for fact in facts:
+            self._log.debug("fact appended", fact=fact)
             self._fold(fact)
             if _is_alarming(fact):
-                self._log.warning("minted without a request", **fact.model_dump(mode="json"))
+                self._log.warning("minted without a request", fact=fact)
 
     def _fold(self, fact: object) -> None:
         assert isinstance(fact, SequenceFact)
         verdict = evolve(self._state, fact)
         if verdict in (Verdict.CONFLICT, Verdict.OUT_OF_ORDER):
-            self._log.error("fact refused by the sequences", verdict=verdict, fact=fact.id)
+            self._log.error("fact refused by the sequences", verdict=verdict, fact=fact)
 
 
 def _is_alarming(fact: SequenceFact) -> bool:

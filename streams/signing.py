@@ -169,6 +169,7 @@ class SigningDesk:
                     signer=address,
                 )
                 await self._writer.append(REQUESTS, [fact])
+                log.debug("fact appended", fact=fact)
             except (SigningError, GuardUnavailable, LogUnavailable) as error:
                 self.problem = str(error)
                 log.warning("no signature yet", request=owed.request_key, reason=str(error))

@@ -114,6 +114,7 @@ class Deliverer:
     async def _deliver(self, ledger: Ledger, event: Event, cursor: Cursor) -> None:
         """Until the endpoint takes it, refuses it for good, or an operator gives it up."""
         message = message_of(event)
+        told = self._log.bind(request=event.request_key, fact=event.fact_id)
         behind = {event.seat: event.offset + 1}
         attempts = await ledger.attempts(message)
         while True:
@@ -134,13 +135,13 @@ class Deliverer:
                 )
                 await ledger.failed(message, attempts, reason, delay)
                 if attempts in (1, 10) or attempts % 100 == 0:
-                    self._log.warning("webhook_failed", attempts=attempts, reason=reason)
+                    told.warning("webhook_failed", attempts=attempts, reason=reason)
                 given_up = await self._rest(ledger, message, delay)
                 if given_up is None:
                     continue
                 reason = f"{reason}; {given_up}"
             self._count("dead_lettered")
-            self._log.error("webhook_dead_lettered", webhook_id=message.webhook_id, reason=reason)
+            told.error("webhook_dead_lettered", webhook_id=message.webhook_id, reason=reason)
             cursor.advance(behind)
             return await ledger.bury(message, attempts, reason, str(cursor))
 
