@@ -10,10 +10,13 @@ given as `fact`: it is taken apart here, after the level has let the line pass.
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from typing import Any
 
 import structlog
 
+from orchestrator.concealing import Concealing, secrets_in
 from orchestrator.core.belonging import request_key_of, trace_id
 from schemas.base import Fact
 
@@ -67,6 +70,17 @@ def named(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typ
     return line
 
 
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """Whatever a library wrote, and in tracebacks as well: no secret of the settings."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._concealing = Concealing(secrets_in(os.environ))
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._concealing(super().format(record))
+
+
 def set_up(level: str = "INFO") -> None:
     """Send every log record to standard error."""
     on_terminal = sys.stderr.isatty()
@@ -85,7 +99,7 @@ def set_up(level: str = "INFO") -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
+        _Formatter(
             foreign_pre_chain=shared,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
