@@ -43,6 +43,10 @@ class ChainNode(Protocol):
 
     chain_id: int
 
+    def pinned(self) -> ChainNode:
+        """The same chain through one node: whichever answers first. What is proved by several
+        answers is asked so: those of two nodes may be of two branches. It is not to be closed."""
+
     async def check_chain(self) -> None:
         """Raises StartRefused when a node serves another chain id."""
 

@@ -123,7 +123,7 @@ class Judging:
         if await self.is_processed(item):
             reason = RelayRefusal.ALREADY_PROCESSED
         elif view.final.timestamp > item.deadline:
-            if await self.is_processed(item, view.final.number):
+            if await (await self._under(view.final)).is_processed(item, view.final.number):
                 return None
             reason = RelayRefusal.EXPIRED
         elif view.head.timestamp >= item.deadline:
@@ -138,8 +138,9 @@ class Judging:
         """Where calls need an order, only a final block is asked: a newer one may show the turn of
         another branch. None while the turn has not come there, or the call would pass there."""
         final = view.final
-        following = await self._following(item, turn, final)
-        if await self.is_processed(item, final.number):
+        there = await self._under(final)
+        following = await there._following(item, turn, final)
+        if await there.is_processed(item, final.number):
             reason, detail = RelayRefusal.ALREADY_PROCESSED, "processed in a final block"
         elif following > turn.nonce:
             reason = RelayRefusal.NONCE_TAKEN
@@ -149,11 +150,21 @@ class Judging:
         elif view.head.timestamp >= item.deadline or following < turn.nonce:
             return None
         else:
-            told = await self._revert_reason(item, final.number + 1)
+            told = await there._revert_reason(item, final.number + 1)
             if told is None:
                 return None
             reason, detail = RelayRefusal.REVERTED, told
         return refused(item, reason, detail, view)
+
+    async def _under(self, final: Head) -> Judging:
+        """By one node alone, that has this very block. Raises UNAVAILABLE for one on another
+        branch: that a nonce is used and a request unprocessed proves nothing of two branches."""
+        node = self._node.pinned()
+        block = await node.block(final.number)
+        if block is None or block.hash != final.hash:
+            text = f"the node has another block {final.number} than the lane saw, or none"
+            raise RpcError(RpcProblem.UNAVAILABLE, text)
+        return Judging(self._wallet, node, self._profile)
 
     async def _following(self, item: RelayRequested, turn: Turn, block: Head) -> int:
         """The account's next approval nonce at this block."""

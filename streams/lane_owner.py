@@ -255,10 +255,11 @@ class LaneOwner:
     async def _look(self, owned: OwnedLog) -> None:
         """Ask the chain once, when it has a new head, and append what follows."""
         self._looked_at = _now()
-        head = await head_and_balance(self._node, self._state.wallet, self._fitness.funds)
+        node = self._node.pinned()
+        head = await head_and_balance(node, self._state.wallet, self._fitness.funds)
         if head.hash == self._head_hash and not self._state.reverted:
             return await self._judge(owned)
-        view = await seen_at(self._node, self._state, head, self._chain.confirmations)
+        view = await seen_at(node, self._state, head, self._chain.confirmations)
         self._view = view
         if lags(self._state, view) and not was_reset(self._state, view):
             self._log.warning("node lags behind the log", block=view.head.number)
@@ -283,8 +284,9 @@ class LaneOwner:
 
     async def _reconcile(self, owned: OwnedLog) -> None:
         """A person let the halted lane go on: the chain as it is counts, or it halts again."""
-        head = await self._node.head()
-        view = await seen_at(self._node, self._state, head, self._chain.confirmations)
+        node = self._node.pinned()
+        head = await node.head()
+        view = await seen_at(node, self._state, head, self._chain.confirmations)
         await self._conclude(owned, [reconcile(self._state, view)])
         self._highest, self._head_hash = head.number, ""
         self._log.warning("lane reconciled", halted=self._state.halted is not None)

@@ -16,13 +16,13 @@ async def head_and_balance(node: ChainNode, wallet: str, funds: Funds) -> Head:
     """The balance too, when it is time to ask for it."""
     if not funds.due():
         return await node.head()
-    head, balance = await asyncio.gather(node.head(), node.balance(wallet))
-    funds.saw(balance)
+    head = await node.head()
+    funds.saw(await node.balance(wallet))
     return head
 
 
 async def seen_at(node: ChainNode, state: LaneState, head: Head, confirmations: int) -> ChainView:
-    """The chain as this lane sees it under `head`."""
+    """The chain as this lane sees it under `head`, which the same node has told."""
     number = max(0, head.number - confirmations)
     final, nonce, final_nonce = await asyncio.gather(
         node.block(number),

@@ -136,24 +136,25 @@ class SequenceOwner:
     async def _look(self, owned: OwnedLog) -> None:
         """Ask the chain, at a final block, about those of whom something must be known."""
         self._looked_at = asyncio.get_running_loop().time()
-        head = await self._node.head()
+        node = self._node.pinned()
+        head = await node.head()
         number = max(0, head.number - self._chain.confirmations)
         if number < self._state.counted_block:
             self._log.warning("node lags behind the log", block=head.number)
             return
-        final = await self._node.block(number)
+        final = await node.block(number)
         if final is None:
             raise RpcError(RpcProblem.UNAVAILABLE, f"the node has no block {number} yet")
         asking = questions(self._state, final.timestamp)[:AT_ONCE]
-        counts = await asyncio.gather(*(self._count(recipient, final) for recipient in asking))
+        counts = await asyncio.gather(*(self._count(node, one, final) for one in asking))
         facts: list[SequenceFact] = []
         for recipient, count in zip(asking, counts, strict=True):
             facts += conclude(self._state, recipient, count, final)
         await self._append(owned, facts)
 
-    async def _count(self, recipient: str, final: Head) -> int:
+    async def _count(self, node: ChainNode, recipient: str, final: Head) -> int:
         data = self._chain.profile.nonces_calldata(recipient)
-        answer = await self._node.call(Call(recipient, self._chain.contract, data), final.number)
+        answer = await node.call(Call(recipient, self._chain.contract, data), final.number)
         return int(answer, 16)
 
     async def _append(self, owned: OwnedLog, facts: Sequence[SequenceFact]) -> None:

@@ -7,6 +7,7 @@ same, so a second node takes them, knows them, or finds their nonce spent.
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -48,6 +49,16 @@ class Endpoints:
         )
         self._slots = asyncio.Semaphore(concurrency)
         self._session: aiohttp.ClientSession | None = None
+        self._pins = False
+        self._pinned: Endpoint | None = None
+
+    def pinned(self) -> Endpoints:
+        """The same URLs, their health shared; but the one that answers first answers everything
+        else too, and when it fails, nobody stands in for it. Not to be closed by itself."""
+        self._opened()
+        twin = copy.copy(self)
+        twin._pins, twin._pinned = True, None
+        return twin
 
     async def close(self) -> None:
         if self._session is not None:
@@ -138,6 +149,8 @@ class Endpoints:
     def _candidates(self) -> list[Endpoint]:
         """The URLs that are well, in the configured order; when none is, the one that cools down
         first: somebody has to be asked."""
+        if self._pinned is not None:
+            return [self._pinned]
         now = time.monotonic()
         well = [endpoint for endpoint in self.all if endpoint.cool_until <= now]
         return well or [min(self.all, key=lambda endpoint: endpoint.cool_until)]
@@ -157,6 +170,8 @@ class Endpoints:
             self._note_failure(endpoint, trouble or answers[0])
         else:
             endpoint.succeeded()
+            if self._pins and self._pinned is None:
+                self._pinned = endpoint
         return answers
 
     async def _trouble_of(self, endpoint: Endpoint) -> RpcError | None:

@@ -8,6 +8,7 @@ answer is RpcError(UNEXPECTED), never a KeyError in an agent.
 from __future__ import annotations
 
 import asyncio
+import copy
 import re
 from collections.abc import Callable, Sequence
 from statistics import median_low
@@ -57,6 +58,12 @@ class EvmNode:
 
     def __repr__(self) -> str:
         return f"EvmNode({self.chain_id}, {[endpoint.name for endpoint in self._endpoints.all]})"
+
+    def pinned(self) -> EvmNode:
+        """See `ports.ChainNode`."""
+        twin = copy.copy(self)
+        twin._endpoints = self._endpoints.pinned()
+        return twin
 
     async def check_chain(self) -> None:
         """Raises StartRefused when a URL serves another chain, RpcError when none answers."""

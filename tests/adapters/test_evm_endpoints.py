@@ -156,6 +156,21 @@ async def test_reads_fail_over_and_come_back() -> None:
         assert await node.balance(ADDRESS) == 0x10
 
 
+async def test_what_is_pinned_is_answered_by_one_node_or_by_none() -> None:
+    first, second = good_node(), good_node(eth_getBalance=lambda address, tag: "0x20")
+    async with node_over(first, second) as node:
+        await node.check_chain()
+        plain = first.answer
+        first.answer = answering(503, "")
+        pinned = node.pinned()
+        assert await pinned.balance(ADDRESS) == 0x20, "the first one that answers"
+        first.answer, second.answer = plain, answering(503, "")
+        await asyncio.sleep(0.5)
+        assert (await failure(pinned)).problem is RpcProblem.UNAVAILABLE
+        assert await node.balance(ADDRESS) == 0x10
+        assert await node.pinned().balance(ADDRESS) == 0x10
+
+
 async def test_only_what_failed_is_asked_elsewhere() -> None:
     limited = {"error": {"code": -32005, "message": "rate limit"}}
     refused = {"error": {"code": 3, "message": "execution reverted"}}

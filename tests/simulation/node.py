@@ -3,6 +3,7 @@ some of them behind, that fail over, lose requests and lose answers."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -44,9 +45,16 @@ class SimulatedNode:
         self.on_start: Callable[[str], None] = lambda _: None
         """Sees each raw transaction when the process sends it; on the way it may be late."""
         self._lag = 0
+        self._pinned = False
+
+    def pinned(self) -> SimulatedNode:
+        self._fail_over()
+        twin = copy.copy(self)
+        twin._pinned = True
+        return twin
 
     def _fail_over(self) -> None:
-        if self._wire.chance(0.25):
+        if not self._pinned and self._wire.chance(0.25):
             lags = self._wire.chance(self._manners.lags)
             self._lag = self._wire.rng.randint(1, self._manners.furthest_lag) if lags else 0
 
