@@ -25,8 +25,9 @@ from orchestrator.adapters.kms import KmsSigner
 from orchestrator.adapters.postgres_guard import PostgresGuard
 from orchestrator.adapters.wallets import LocalWallet
 from orchestrator.config import Config, Need
+from orchestrator.core.guarding import RefusalKind
 from orchestrator.errors import LogUnavailable, SigningError
-from orchestrator.metrics import watch
+from orchestrator.metrics import GUARD_REFUSALS, watch
 from schemas.sequences import sequence_key
 from schemas.topics import CONTROLS, EVM_EVENTS, KURO_EVENTS, LANES, REQUESTS, Topic
 from streams.books import Book
@@ -241,6 +242,8 @@ def _guard(config: Config) -> PostgresGuard | None:
             "alone; set SIGNING_GUARD_URL"
         )
         return None
+    for kind in RefusalKind:
+        GUARD_REFUSALS.labels(kind)
     margin = config.settings.signing_guard_margin_seconds
     return PostgresGuard(url, margin, makes_schema=not own)
 

@@ -96,7 +96,9 @@ def build(scenario: Scenario, rng: Random, agents: Agents, aim: Aim | None = Non
     broker.witnesses.append(oracle.witness)
     broker.recorders.append(oracle.recorded)
     kms = SimulatedKms(kms_wire, oracle.on_ask)
-    guard_wire = Wire(loop, Random(rng.random()), weather_of(scenario, 1.0))
+    apart = Random()
+    apart.setstate(rng.getstate())
+    guard_wire = Wire(loop, apart, weather_of(scenario, 1.0))
     guard_wire.aim = aim
     guard = SimulatedGuard(guard_wire, GUARD_MARGIN_SECONDS, guard_wire.now)
     guard.on_refusal = lambda refusal: story.count(f"guard refusals, {refusal.kind}")
