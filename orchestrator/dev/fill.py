@@ -126,7 +126,8 @@ def life(kind: RequestType, stage: Stage) -> list[RequestFact]:
     )
     if stage is Stage.REJECTED:
         why = {"reason": RejectionReason.INVALID_ADDRESS, "detail": f"user {USER!r} is no address"}
-        return [received, RequestRejected(request_key=KEY, **why)]
+        origin = received.origin_event
+        return [received, RequestRejected(request_key=KEY, origin_event=origin, **why)]
     block: dict[str, Any] = {"tx_hash": TX_HASH, "block_number": BLOCK, "block_hash": BLOCK_HASH}
     evidence = EvidenceReported(
         request_key=KEY,
