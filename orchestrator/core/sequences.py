@@ -55,8 +55,9 @@ class Sequences:
     """One chain, folded.
 
     `waiting` are the attempts without a nonce, `live` the grants that may still be used, both by
-    request. `names` tells the request behind an id, `minted` where an id was minted. What is owed:
-    `attributable` and `untold` mints, `detached` ones that were taken back, `misnamed` requests.
+    request; `freed` those that ended unused. `names` tells the request behind an id, `minted` where
+    an id was minted. What is owed: `attributable` and `untold` mints, `detached` ones that were
+    taken back, `misnamed` requests.
     """
 
     chain_id: int
@@ -64,6 +65,7 @@ class Sequences:
     waiting: dict[str, NonceRequested] = field(default_factory=dict)
     live: dict[str, NonceGranted] = field(default_factory=dict)
     granted: dict[str, NonceGranted] = field(default_factory=dict)
+    freed: set[str] = field(default_factory=set)
     names: dict[str, str] = field(default_factory=dict)
     mints: dict[str, MintSeen] = field(default_factory=dict)
     minted: dict[str, str] = field(default_factory=dict)
@@ -179,6 +181,7 @@ def _freed(state: Sequences, fact: NonceFreed) -> Verdict:
     held = sequence.held.get(fact.nonce)
     if held is None or (held.request_key, held.attempt) != (fact.request_key, fact.attempt):
         return Verdict.REPEATED
+    state.freed.add(held.id)
     _let_go(state, sequence, fact.nonce)
     return Verdict.APPLIED
 
@@ -207,7 +210,7 @@ def _seen(state: Sequences, fact: MintSeen) -> Verdict:
 
 
 def _retracted(state: Sequences, fact: MintRetracted) -> Verdict:
-    """The nonce is unused again; the approval that had used it lives again, and holds it."""
+    """The nonce is unused again, and so the approvals that the mint had ended live again."""
     if fact.seat in state.gone:
         return Verdict.REPEATED
     state.gone.add(fact.seat)
@@ -224,12 +227,19 @@ def _retracted(state: Sequences, fact: MintRetracted) -> Verdict:
     sequence.used = min(sequence.used, mint.nonce)
     if sequence.floor is not None and mint.nonce < sequence.floor:
         sequence.floor = mint.nonce
-    for grant in state.granted.values():
-        if (grant.recipient, grant.contract_id) == (mint.recipient, mint.contract_id):
-            free = grant.nonce not in sequence.held and grant.request_key not in state.live
-            if grant.nonce == mint.nonce and free:
-                _hold(state, sequence, grant)
+    _hold_again(state, sequence, mint)
     return Verdict.APPLIED
+
+
+def _hold_again(state: Sequences, sequence: Sequence, mint: MintSeen) -> None:
+    """The newest grants that the mint had ended: of its nonce, and of its request."""
+    for grant in reversed(state.granted.values()):
+        concerned = mint.nonce == grant.nonce or mint.contract_id == grant.contract_id
+        if grant.recipient != mint.recipient or not concerned or grant.id in state.freed:
+            continue
+        unused = sequence.floor is not None and grant.nonce >= sequence.floor
+        if unused and grant.nonce not in sequence.held and grant.request_key not in state.live:
+            _hold(state, sequence, grant)
 
 
 def _detach(state: Sequences, fact: MintAttributed | MintRetracted, key: str) -> None:
