@@ -16,6 +16,7 @@ from orchestrator.commands.archives import topics_app
 from orchestrator.commands.audit import audit
 from orchestrator.commands.certificates import certifier_of
 from orchestrator.commands.certificates import register as add_certificate_commands
+from orchestrator.commands.day_close import day_close
 from orchestrator.commands.decisions import decisions
 from orchestrator.commands.doctor import doctor, keys_app
 from orchestrator.commands.guard import guard_app, prepare_guard
@@ -234,6 +235,7 @@ rebuild.register(app)
 controls.register(app)
 app.command()(audit)
 add_certificate_commands(app)
+app.command()(day_close)
 
 
 def main() -> None:

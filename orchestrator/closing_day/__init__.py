@@ -1,0 +1,1 @@
+"""Reading bank statements, and telling how a day closed."""
