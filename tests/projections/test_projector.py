@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -81,7 +82,7 @@ async def projecting(stack: EmbeddedStack, database: str, **more: Any) -> AsyncI
             await task
 
 
-async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
+async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 90) -> None:
     deadline = time.monotonic() + seconds
     while True:
         with suppress(psycopg.OperationalError):
@@ -111,9 +112,17 @@ def completed(database: str, prefix: str, count: int) -> Callable[[], Awaitable[
     return holds
 
 
+@pytest.fixture
+async def new_broker(tmp_path: Path) -> AsyncIterator[EmbeddedStack]:
+    """Nobody has made topics on it yet."""
+    async with EmbeddedStack(tmp_path, chain_ids=[], parts={"kafka"}) as started:
+        yield started
+
+
 async def test_waits_for_topics_then_follows_them(
-    stack: EmbeddedStack, empty_database: str
+    new_broker: EmbeddedStack, empty_database: str
 ) -> None:
+    stack = new_broker
     async with projecting(stack, empty_database) as projector:
 
         async def waits() -> bool:
