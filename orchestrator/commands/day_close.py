@@ -30,8 +30,10 @@ def day_close(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
     timezone: Annotated[str, typer.Option(help="Whose days count.")] = "UTC",
     currency: Annotated[str | None, typer.Option(help="The one that backs mints.")] = None,
-    currency_decimals: Annotated[int, typer.Option(min=0, max=30)] = 2,
-    token_decimals: Annotated[int, typer.Option(min=0, max=30)] = 18,
+    currency_decimals: Annotated[
+        int, typer.Option(min=0, max=30, help="Decimals of the statement's amounts.")
+    ] = 2,
+    token_decimals: Annotated[int, typer.Option(min=0, max=30, help="Decimals of the token.")] = 18,
     column: Annotated[
         list[str] | None,
         typer.Option(help="CSV: <field>=<name>, of reference, amount, currency, date; repeatable."),
