@@ -310,6 +310,7 @@ def fill(database_url: str, count: int, timelines: int) -> float:
             print(f"{done} of {count} requests, {rate:.0f} a second", file=sys.stderr, flush=True)
         link.execute("VACUUM (ANALYZE) requests")
         link.execute("VACUUM (ANALYZE) request_facts")
+        link.execute("CHECKPOINT")
     return time.monotonic() - begun
 
 
