@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -202,6 +203,9 @@ class Seen:
     paths: list[str] = field(default_factory=list)
 
 
+BUSY = re.compile(r"Failed to load resource: .* status of 50[34]\b")
+"""Of an API that a busy machine kept waiting; the page shows it and asks again."""
+
 Open = Callable[..., Awaitable[Any]]
 
 
@@ -239,4 +243,5 @@ async def opened(browser: Any) -> AsyncIterator[Open]:
     yield start
     for context in contexts:
         await context.close()
-    assert [seen.errors for seen in sights if seen.errors] == []
+    left = [text for seen in sights for text in seen.errors if not BUSY.match(text)]
+    assert left == []

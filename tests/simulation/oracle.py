@@ -139,7 +139,9 @@ class Oracle:
                 self._violated("completed without a final event", fact=fact.id)
 
     def _only_one_lives(self, before: RequestState, fact: ApprovalDrafted) -> None:
-        """A draft after another one: the same digest, or the old one can execute no more."""
+        """A draft after another one: the same digest, or the old one can execute no more. Where
+        other signers mint too, one of them may do so after the final block that proved it: the
+        contract refuses the new one then, and no order of ours could have known."""
         old, received = before.drafted, before.received
         assert old is not None and received is not None
         if old.digest == fact.digest:
@@ -149,7 +151,9 @@ class Oracle:
         used = in_order and final.state.approvals.get(received.user, 0) > old.approval_nonce
         if final.head.timestamp <= old.deadline and not used:
             self._violated("two live approvals", id=fact.id, deadline=old.deadline)
-        if chain.contract.profile.contract_id(received.request_id) in final.state.processed:
+        proof = before.refusal
+        proved = chain.blocks[proof.block_number] if in_order and proof is not None else final
+        if chain.contract.profile.contract_id(received.request_id) in proved.state.processed:
             self._violated("a new approval for what is done", id=fact.id)
 
     def _lane(self, fact: LaneFact) -> None:
