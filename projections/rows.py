@@ -16,6 +16,7 @@ from schemas.base import Fact, RequestType
 from schemas.evm import EventName
 from schemas.requests import (
     ApprovalDrafted,
+    ApprovalExpired,
     ApprovalNonceGranted,
     ApprovalSigned,
     CancelReported,
@@ -41,6 +42,7 @@ _HELD: dict[str, type[Fact]] = {
     "submission": SubmissionReported,
     "inclusion": InclusionReported,
     "refusal": RefusalReported,
+    "expired": ApprovalExpired,
     "evidence": EvidenceReported,
     "cancelling": CancelReported,
 }

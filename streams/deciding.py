@@ -109,7 +109,7 @@ class Decider:
                 await self._writer.append(topic, facts)
                 for fact in facts:
                     if isinstance(fact, DeadLetter):
-                        log.error("dead letter", fact=fact)
+                        log.warning("dead letter", fact=fact)
                 return
             except LogUnavailable as error:
                 log.warning("log unavailable, trying again", reason=str(error))

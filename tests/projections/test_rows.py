@@ -74,7 +74,14 @@ def test_every_field_of_the_state_is_encoded() -> None:
         request_key=KEY, attempt=1, approval_nonce=2**200, deadline=START + 86_400
     )
     first, *life = whole_life(KEY)
-    life = [first, granted, *life[:-2], *orders, refused(KEY), *life[-2:]]
+    over = refused(KEY, RelayRefusal.EXPIRED)
+    expired = ApprovalExpired(
+        request_key=KEY,
+        attempt=1,
+        block_number=over.block_number,
+        block_timestamp=over.block_timestamp,
+    )
+    life = [first, granted, *life[:-2], over, expired, *orders, *life[-2:]]
     for number, fact in enumerate(life):
         state, _ = evolve(state, Record(fact, instant(START + number)))
         assert state is not None
