@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.adapters.wallets import LocalWallet
 from orchestrator.config import Need, load
+from projections.webhooks.endpoints import load_endpoints
 from schemas.topics import LANES, REQUESTS, TOPICS
 from streams import ingest, worker
 from tests.deploy.kubernetes.rendering import PLACEHOLDER, of_kind, problems_of, rendered
 from tests.deploy.shape import CHAIN_IDS
+from tests.tidy.project import ROOT
 
 SECRET_KEY = "0x" + "01" * 32
 ADDRESS = LocalWallet(SECRET_KEY).address
@@ -23,6 +26,7 @@ ROLE_NEEDS = {
     "relay": worker.NEEDS[worker.Role.RELAY],
     "project": {Need.KAFKA, Need.DATABASE},
     "api": {Need.DATABASE},
+    "webhooks": {Need.KAFKA, Need.DATABASE},
 }
 READS = {
     "decide": {"requests", "kuro.events", "evm.events", "lanes"},
@@ -87,7 +91,7 @@ def test_the_check_finds_what_is_wrong():
         if found["kind"] == "ScaledObject":
             found["spec"]["triggers"][0].pop("metadata")
     told = "\n".join(problems_of(broken))
-    assert told.count("replica") >= 6
+    assert told.count("replica") >= 7
     assert told.count("metadata") >= 3
 
 
@@ -116,9 +120,10 @@ def test_a_role_sees_only_its_own_secrets(overlay):
             if "secretRef" in source:
                 holders.setdefault(source["secretRef"]["name"], set()).add(role_of(found))
     assert holders == {
-        "orchestrator-database": {"init", "project", "api"},
+        "orchestrator-database": {"init", "project", "api", "webhooks"},
         "orchestrator-signing-guard": {"init", "sign"},
         "orchestrator-relayer-keys": {"relay"},
+        "orchestrator-webhooks": {"webhooks"},
         "orchestrator-nodes": {"ingest", "relay"},
     }
     assert [role for role, account in accounts.items() if account != "orchestrator"] == ["sign"]
@@ -169,11 +174,39 @@ def test_workers_are_scaled_on_the_lag_of_what_they_read():
         assert found["spec"]["maxReplicaCount"] == owned.partitions
 
 
+def _reads_a_database(_role: str, workload: dict[str, Any]) -> bool:
+    names = {item["name"] for item in container_of(workload)["env"]}
+    return bool(names & {"DATABASE_URL_FILE", "SIGNING_GUARD_URL_FILE"})
+
+
+def _asks_the_outside(role: str, _workload: dict[str, Any]) -> bool:
+    outer = {Need.NODES, Need.KURO, Need.KMS}
+    return role == "webhooks" or bool(ROLE_NEEDS.get(role, set()) & outer)
+
+
+@overlays
+def test_webhooks_find_their_list_where_it_is_mounted(overlay, tmp_path):
+    found = of_kind(overlay, "Deployment")["orchestrator-webhooks"]
+    file = {item["name"]: item["value"] for item in container_of(found)["env"]}["WEBHOOKS_FILE"]
+    key = (ROOT / "deploy" / "kubernetes" / "README.md").read_text(encoding="utf-8")
+    assert f"--from-file={file.rpartition('/')[2]}=" in key, "the key that the secret is made with"
+    environment = environment_of(overlay, found, tmp_path)
+    Path(environment["WEBHOOKS_FILE"]).write_text("[]")
+    assert load_endpoints(load(ROLE_NEEDS["webhooks"], environment).settings, environment) == ()
+
+
 @overlays
 def test_nothing_comes_in_or_goes_out_by_default(overlay):
     policies = of_kind(overlay, "NetworkPolicy")
     everything = policies["orchestrator-nothing"]["spec"]
     assert set(everything["policyTypes"]) == {"Ingress", "Egress"}
     assert "ingress" not in everything and "egress" not in everything
-    database = policies["orchestrator-database"]["spec"]["podSelector"]["matchExpressions"]
-    assert database[0]["values"] == ["init", "sign", "project", "api"]
+    workloads = of_kind(overlay, "Deployment") | of_kind(overlay, "Job")
+    for policy, holds in (
+        ("orchestrator-database", _reads_a_database),
+        ("orchestrator-outside", _asks_the_outside),
+    ):
+        [matched] = policies[policy]["spec"]["podSelector"]["matchExpressions"]
+        assert set(matched["values"]) == {
+            role_of(found) for found in workloads.values() if holds(role_of(found), found)
+        }
