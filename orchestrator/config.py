@@ -126,6 +126,7 @@ class Settings(BaseModel):
     api_rate_limit_store_url: SecretStr | None = None
     api_trusted_proxies: Annotated[tuple[str, ...], BeforeValidator(_networks)] = ()
     otel_exporter_otlp_endpoint: Annotated[str | None, Field(pattern=r"^https?://")] = None
+    token_decimals: Annotated[int, Field(ge=0, le=36)] = 18
     log_level: Annotated[str, Field(pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
 
     @field_validator("chain_ids", mode="before")

@@ -113,6 +113,7 @@ async def overview(request: web.Request) -> web.Response:
             "feed": request.app[FEED].feed is not None,
         },
         "freshAt": _time(writer[0]["fresh_at"]),
+        "tokenDecimals": request.app[TERMS].token_decimals,
         "window": window,
         "queues": queues_of(counts),
         "stages": counts,

@@ -66,6 +66,7 @@ async def run_api(
     terms = ApiTerms(
         confirmations={chain.chain_id: chain.confirmations for chain in config.chains.values()},
         replace_after_blocks=settings.replace_after_blocks,
+        token_decimals=settings.token_decimals,
     )
     feed = FeedDoor(store, brokers, settings.feed_connections_per_address)
     groups = [f"{settings.kafka_prefix}-{role}" for role in GROUPED_ROLES]

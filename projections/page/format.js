@@ -1,6 +1,13 @@
 // Values as people read them. Pure, but for the clock that is passed in.
 
-export const TOKEN_DECIMALS = 18; // of the contract; base units are shown beside where it matters
+export let decimals = 18; // of the token; base units are shown beside where it matters
+
+/** The token's decimals, as the service is told them; whether they are others than before. */
+export function showAs(count) {
+  const changed = count !== decimals;
+  decimals = count;
+  return changed;
+}
 
 const clock = new Intl.DateTimeFormat("en-GB", {
   hour: "2-digit",
@@ -54,9 +61,9 @@ export const isBaseUnits = (text) => /^-?\d{1,100}$/.test(text || "");
 export function tokens(text, places = 6) {
   if (!isBaseUnits(text)) return String(text);
   const negative = text.startsWith("-");
-  const digits = text.replace("-", "").padStart(TOKEN_DECIMALS + 1, "0");
-  const whole = digits.slice(0, -TOKEN_DECIMALS).replace(/^0+(?=\d)/, "");
-  const rest = digits.slice(-TOKEN_DECIMALS);
+  const digits = text.replace("-", "").padStart(decimals + 1, "0");
+  const whole = digits.slice(0, digits.length - decimals).replace(/^0+(?=\d)/, "");
+  const rest = digits.slice(digits.length - decimals);
   const sign = negative ? "−" : "";
   if (whole.length > 15) return `${sign}${whole[0]}.${whole.slice(1, 4)}e${whole.length - 1}`;
   const fraction = rest.slice(0, places).replace(/0+$/, "");
@@ -66,7 +73,7 @@ export function tokens(text, places = 6) {
   return sign + grouped + (fraction ? `.${fraction}` : "");
 }
 
-export const asNumber = (text) => Number(text) / 10 ** TOKEN_DECIMALS;
+export const asNumber = (text) => Number(text) / 10 ** decimals;
 
 export function grouped(text) {
   return isBaseUnits(text) ? text.replace(/\B(?=(\d{3})+$)/g, " ") : text;

@@ -58,6 +58,9 @@ let story;
 let charts;
 let feed;
 
+const foot = () =>
+  `Times are ${format.ZONE}; hover shows UTC. Amounts are tokens of ${format.decimals} decimals.`;
+
 // ---- asking ------------------------------------------------------------------------------------
 
 async function refresh() {
@@ -75,6 +78,11 @@ async function refresh() {
     state.answeredAt = Date.now();
     state.error = null;
     offered(answer.body.offers);
+    if (format.showAs(answer.body.tokenDecimals)) {
+      if (story.body) story.render();
+      if (Requests.path(read())) list(false);
+    }
+    byId("foot").textContent = foot();
     render();
     if (story.unsettled && state.feed !== "live") story.load();
   } catch (error) {
@@ -400,8 +408,7 @@ async function start() {
     if (innerWidth !== wide && state.overview) showLanes(state.overview.lanes);
     wide = innerWidth;
   });
-  byId("foot").textContent =
-    `Times are ${format.ZONE}; hover shows UTC. Amounts are tokens of ${format.TOKEN_DECIMALS} decimals.`;
+  byId("foot").textContent = foot();
   refresh();
   askHealth();
   setInterval(everySecond, 1000);

@@ -304,7 +304,7 @@ export class Story {
             "span",
             {},
             format.isBaseUnits(item.amount)
-              ? h("b", {}, format.tokens(item.amount, 18))
+              ? h("b", {}, format.tokens(item.amount, format.decimals))
               : h("b", {}, item.amount),
             format.isBaseUnits(item.amount) &&
               h(

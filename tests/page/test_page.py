@@ -64,6 +64,29 @@ async def test_what_the_log_brings_stays_text(opened: Open, filled: Service) -> 
     assert await page.evaluate("window.hacked") is None
 
 
+async def test_amounts_are_shown_in_the_decimals_of_the_token(
+    opened: Open, filled: Service
+) -> None:
+    page = await opened(filled.url)
+    await expect(page.locator("#foot")).to_contain_text("tokens of 18 decimals")
+    shown = await page.evaluate(
+        """async () => {
+             const main = document.querySelector("script[type=module]").src;
+             const format = await import(new URL("format.js", main).href);
+             const values = ["0", "7", "1234567", "-1000000", "100000000000000000000"];
+             return [6, 0, 18].map((count) => {
+               format.showAs(count);
+               return values.map((value) => format.tokens(value));
+             });
+           }"""
+    )
+    assert shown == [
+        ["0", "0.000007", "1.234567", "−1", "100,000,000,000,000"],
+        ["0", "7", "1,234,567", "−1,000,000", "1.000e20"],
+        ["0", "<0.000001", "<0.000001", "−<0.000001", "100"],
+    ]
+
+
 async def test_filters_live_in_the_address(opened: Open, filled: Service) -> None:
     page = await opened(filled.url)
     await expect(page.locator(ROWS)).to_have_count(50)

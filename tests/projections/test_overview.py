@@ -196,6 +196,7 @@ async def test_the_overview_shows_what_the_log_holds(tables: Tables, api: Client
     assert answer.status == 200, body
     assert body["queues"] == await (await api.get("/metrics/queues")).json()
     assert body["deadLetters"] == {"MALFORMED": 3}
+    assert body["tokenDecimals"] == 18
     (chain,) = body["chains"]
     assert (chain["chainId"], chain["followedBlock"], chain["halted"]) == (CHAIN, 7, None)
     assert chain["minted"] == str(2 * 10**18)
