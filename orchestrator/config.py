@@ -29,6 +29,7 @@ from orchestrator.core.policy import address_or_none
 from orchestrator.core.profiles import profile_of
 from orchestrator.core.terms import ChainTerms, Terms
 from orchestrator.errors import ConfigurationError
+from orchestrator.kafka_access import KafkaAccess
 from orchestrator.tokens import parse_tokens
 from orchestrator.wallet_settings import addresses_of, private_keys_of, text_of_file
 
@@ -213,6 +214,7 @@ class Config:
 
     settings: Settings
     chains: Mapping[int, ChainConfig]
+    kafka_if_given: KafkaAccess | None = None
 
     @property
     def terms(self) -> Terms:
@@ -227,9 +229,9 @@ class Config:
         )
 
     @property
-    def kafka(self) -> str:
-        assert self.settings.kafka_bootstrap_servers is not None
-        return self.settings.kafka_bootstrap_servers
+    def kafka(self) -> KafkaAccess:
+        assert self.kafka_if_given is not None
+        return self.kafka_if_given
 
     @property
     def database_url(self) -> str:
@@ -266,7 +268,8 @@ def load(needs: Iterable[Need], environ: Mapping[str, str] | None = None) -> Con
         problems.append(f"KURO_MINT_CHAIN_ID: {settings.kuro_mint_chain_id} is not among CHAIN_IDS")
     if problems:
         raise ConfigurationError(problems)
-    return Config(settings, chains)
+    servers = settings.kafka_bootstrap_servers
+    return Config(settings, chains, KafkaAccess(servers) if servers else None)
 
 
 def _settings(values: dict[str, str], problems: list[str]) -> Settings:

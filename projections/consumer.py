@@ -20,12 +20,13 @@ from typing import Any
 
 import psycopg
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.closing import closed
 from orchestrator.errors import LogUnavailable, OrchestratorError, StartRefused
+from orchestrator.kafka_access import KafkaAccess
 from projections.database import WRITER_LOCK, connect, describe, trace_of
 from projections.fold import RawRecord
 from projections.kafka import ANSWER_SECONDS, FOLLOWED, missing_topics
@@ -94,14 +95,14 @@ class Projector:
     def __init__(
         self,
         database_url: str,
-        bootstrap_servers: str,
+        kafka: KafkaAccess,
         *,
         batch_records: int = BATCH_RECORDS,
         observe: Observe | None = None,
     ) -> None:
         self.observe = observe
         self._database_url = database_url
-        self._bootstrap_servers = bootstrap_servers
+        self._kafka = kafka
         self._batch_records = batch_records
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self.health = Health()
@@ -177,8 +178,7 @@ class Projector:
             return
         wanted = [(topic.name, number) for topic in FOLLOWED for number in range(topic.partitions)]
         offsets = await load_offsets(connection, wanted)
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap_servers,
+        consumer = self._kafka.consumer(
             group_id=None,
             enable_auto_commit=False,
             isolation_level="read_committed",
@@ -210,7 +210,7 @@ class Projector:
         """Until every topic is there. Raises StartRefused for other partition counts than ours."""
         backoff, told = Backoff(), ""
         while not stop.is_set():
-            missing = await missing_topics(self._bootstrap_servers)
+            missing = await missing_topics(self._kafka)
             if not missing:
                 return
             self.health.problem = f"waiting for topics that do not exist yet: {', '.join(missing)}"

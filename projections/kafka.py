@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from aiokafka.admin import AIOKafkaAdminClient
-
 from orchestrator.closing import closed
 from orchestrator.errors import StartRefused
+from orchestrator.kafka_access import KafkaAccess
 from schemas.topics import TOPICS
 
 FOLLOWED = tuple(topic for topic in TOPICS.values() if topic.kinds)
@@ -16,10 +15,10 @@ FOLLOWED = tuple(topic for topic in TOPICS.values() if topic.kinds)
 ANSWER_SECONDS = 5.0
 
 
-async def missing_topics(bootstrap_servers: str) -> list[str]:
+async def missing_topics(kafka: KafkaAccess) -> list[str]:
     """The topics that do not exist yet. Raises KafkaError, TimeoutError; StartRefused for a topic
     with other partition counts than `schemas.topics`."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, client_id="projections")
+    admin = kafka.admin(client_id="projections")
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             await admin.start()

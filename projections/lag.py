@@ -10,12 +10,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from orchestrator.closing import closed
 from orchestrator.errors import LogUnavailable
+from orchestrator.kafka_access import KafkaAccess
 from projections.database import describe
 from projections.kafka import FOLLOWED, missing_topics
 
@@ -29,9 +29,9 @@ Ends = dict[tuple[str, int], int]
 class LogProbe:
     """The ends of the followed partitions; only committed records count. Reconnects by itself."""
 
-    def __init__(self, bootstrap_servers: str, groups: Sequence[str] = ()) -> None:
+    def __init__(self, kafka: KafkaAccess, groups: Sequence[str] = ()) -> None:
         """`groups`: consumer groups whose positions are asked for too."""
-        self._bootstrap_servers = bootstrap_servers
+        self._kafka = kafka
         self._group_names = tuple(groups)
         self._groups: dict[str, Ends] = {}
         self._groups_at = float("-inf")
@@ -54,11 +54,10 @@ class LogProbe:
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 if self._consumer is None:
-                    missing = await missing_topics(self._bootstrap_servers)
+                    missing = await missing_topics(self._kafka)
                     if missing:
                         return LogUnavailable(f"topics do not exist yet: {', '.join(missing)}")
-                    consumer = AIOKafkaConsumer(
-                        bootstrap_servers=self._bootstrap_servers,
+                    consumer = self._kafka.consumer(
                         group_id=None,
                         isolation_level="read_committed",
                         client_id="projections-api",
@@ -86,9 +85,7 @@ class LogProbe:
         return self._groups
 
     async def _committed(self) -> dict[str, Ends]:
-        admin = AIOKafkaAdminClient(
-            bootstrap_servers=self._bootstrap_servers, client_id="projections-api"
-        )
+        admin = self._kafka.admin(client_id="projections-api")
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 await admin.start()

@@ -61,16 +61,16 @@ async def run_api(
     ConfigurationError, or OSError when the port is taken.
     """
     settings = config.settings
-    brokers = settings.kafka_bootstrap_servers
+    kafka = config.kafka_if_given
     store = Store(config.database_url)
     terms = ApiTerms(
         confirmations={chain.chain_id: chain.confirmations for chain in config.chains.values()},
         replace_after_blocks=settings.replace_after_blocks,
         token_decimals=settings.token_decimals,
     )
-    feed = FeedDoor(store, brokers, settings.feed_connections_per_address)
+    feed = FeedDoor(store, kafka, settings.feed_connections_per_address)
     groups = [f"{settings.kafka_prefix}-{role}" for role in GROUPED_ROLES]
-    probe = LogProbe(brokers, groups) if brokers else None
+    probe = LogProbe(kafka, groups) if kafka else None
     access = access_of(settings)
     app = make_app(store, probe, tuple(config.chains), terms, feed, access, certifier)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSING_SECONDS)

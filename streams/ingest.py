@@ -97,8 +97,7 @@ async def _consumer(config: Config) -> AIOKafkaConsumer:
     """A group member that reads nothing: it is here for the assignment."""
     backoff = Backoff()
     while True:
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=config.kafka,
+        consumer = config.kafka.consumer(
             group_id=f"{config.settings.kafka_prefix}-ingest",
             client_id=f"{config.settings.kafka_prefix}-ingest",
             enable_auto_commit=False,

@@ -11,6 +11,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from orchestrator.errors import LogUnavailable, StartRefused
+from orchestrator.kafka_access import KafkaAccess
 from schemas.topics import TOPICS
 
 log = structlog.get_logger(__name__)
@@ -20,14 +21,14 @@ TOPIC_CONFIG = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy":
 KNOWN_WITHIN_SECONDS = 15.0
 
 
-async def prepare_topics(servers: str, replication_factor: int) -> list[str]:
+async def prepare_topics(kafka: KafkaAccess, replication_factor: int) -> list[str]:
     """Create what is missing, check what is there; returns the names created.
 
     `replication_factor` 0 means three, or as many as there are brokers when they are fewer.
     Raises StartRefused when a topic has another
     number of partitions or would forget facts, LogUnavailable when no broker answers.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=servers, client_id="orchestrator-init")
+    admin = kafka.admin(client_id="orchestrator-init")
     try:
         await admin.start()
         created = await _create_missing(admin, replication_factor)
@@ -40,9 +41,9 @@ async def prepare_topics(servers: str, replication_factor: int) -> list[str]:
     return created
 
 
-async def check_topics(servers: str) -> list[tuple[str, str]]:
+async def check_topics(kafka: KafkaAccess) -> list[tuple[str, str]]:
     """What is wrong, each with its remedy; creates nothing. Raises LogUnavailable."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=servers, client_id="orchestrator-doctor")
+    admin = kafka.admin(client_id="orchestrator-doctor")
     try:
         await admin.start()
         missing = [name for name in TOPICS if name not in set(await admin.list_topics())]

@@ -12,12 +12,34 @@ control, generations and commits stay Faust's.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import aiokafka
+import faust
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
+
+from orchestrator.kafka_access import KafkaAccess
+
+
+def broker_of(kafka: KafkaAccess) -> dict[str, Any]:
+    """Faust's own settings for the brokers and for how they are spoken to."""
+    options = kafka.options()
+    context: ssl.SSLContext | None = options.get("ssl_context")
+    servers = [f"aiokafka://{server.strip()}" for server in kafka.servers.split(",")]
+    if kafka.protocol.has_password:
+        credentials = faust.SASLCredentials(
+            mechanism=options["sasl_mechanism"],
+            username=options["sasl_plain_username"],
+            password=options["sasl_plain_password"],
+            ssl_context=context,
+        )
+        return {"broker": servers, "broker_credentials": credentials}
+    if context is not None:
+        return {"broker": servers, "broker_credentials": faust.SSLCredentials(context)}
+    return {"broker": servers}
 
 
 class Batch(ConsumerMessage):

@@ -39,7 +39,7 @@ from streams.relaying import Owner, Relayer
 from streams.retrying import Backoff
 from streams.sequencing import SequenceOwner
 from streams.signing import SigningDesk
-from streams.transport import CommittedTransport
+from streams.transport import CommittedTransport, broker_of
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +76,7 @@ class RoleApp:
         self._owning: asyncio.Task[None] | None = None
         self.app = faust.App(
             f"{config.settings.kafka_prefix}-{role}",
-            broker=[f"aiokafka://{server.strip()}" for server in config.kafka.split(",")],
+            **broker_of(config.kafka),
             store="memory://",
             datadir=Path(tempfile.gettempdir()) / f"{config.settings.kafka_prefix}-{role}",
             web_enabled=False,

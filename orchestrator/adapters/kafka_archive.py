@@ -26,6 +26,7 @@ from aiokafka.errors import KafkaError
 from orchestrator.adapters.kafka_restoring import Restoring
 from orchestrator.closing import closed
 from orchestrator.errors import LogUnavailable, OrchestratorError
+from orchestrator.kafka_access import KafkaAccess
 from schemas.topics import TOPICS
 
 FORMAT = "stablecoin-orchestrator-log"
@@ -69,9 +70,8 @@ def _line(record: ConsumerRecord) -> bytes:
     return orjson.dumps(body) + b"\n"
 
 
-async def _opened(servers: str) -> AIOKafkaConsumer:
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=servers,
+async def _opened(kafka: KafkaAccess) -> AIOKafkaConsumer:
+    consumer = kafka.consumer(
         client_id="orchestrator-archive",
         isolation_level="read_committed",
         enable_auto_commit=False,
@@ -110,9 +110,9 @@ def _seats() -> list[TopicPartition]:
     return [TopicPartition(t.name, n) for t in TOPICS.values() for n in range(t.partitions)]
 
 
-async def export_log(servers: str, file: Path, progress: Progress) -> dict[str, Any]:
+async def export_log(kafka: KafkaAccess, file: Path, progress: Progress) -> dict[str, Any]:
     """Write the archive; it takes its name when it is whole. Raises LogUnavailable, OSError."""
-    consumer = await _opened(servers)
+    consumer = await _opened(kafka)
     partial = file.with_name(file.name + ".partial")
     digest, count = hashlib.sha256(), 0
     try:
@@ -187,13 +187,13 @@ def _checked(file: Path) -> tuple[dict[TopicPartition, int], int]:
     return ends, sum(1 for _ in records)
 
 
-async def import_log(servers: str, file: Path, progress: Progress) -> None:
+async def import_log(kafka: KafkaAccess, file: Path, progress: Progress) -> None:
     """Restore the archive into empty topics. Raises ArchiveRefused, LogUnavailable.
 
     A restoration that broke off leaves topics that are not empty: make them anew and start again.
     """
     ends, total = await asyncio.to_thread(_checked, file)
-    consumer = await _opened(servers)
+    consumer = await _opened(kafka)
     try:
         held = {seat: end for seat, end in (await consumer.end_offsets(_seats())).items() if end}
     except KafkaError as error:
@@ -208,7 +208,7 @@ async def import_log(servers: str, file: Path, progress: Progress) -> None:
         )
     records = read_archive(file)
     next(records)
-    async with Restoring(servers, ends) as restoring:
+    async with Restoring(kafka, ends) as restoring:
         for count, (body, _) in enumerate(records, 1):
             await restoring.put(
                 TopicPartition(body["topic"], body["partition"]),
@@ -225,7 +225,7 @@ async def import_log(servers: str, file: Path, progress: Progress) -> None:
     progress(total, total)
 
 
-async def verify_log(servers: str, file: Path, progress: Progress) -> dict[str, Any]:
+async def verify_log(kafka: KafkaAccess, file: Path, progress: Progress) -> dict[str, Any]:
     """Compare the archive with the log up to the archive's ends, byte for byte.
 
     Answers `records`, `differences` and `first`, which names the first difference or is None.
@@ -238,7 +238,7 @@ async def verify_log(servers: str, file: Path, progress: Progress) -> dict[str, 
         seat = TopicPartition(body["topic"], body["partition"])
         wanted.setdefault(seat, {})[body["offset"]] = hashlib.sha256(line).digest()
     problems: list[str] = []
-    consumer = await _opened(servers)
+    consumer = await _opened(kafka)
     try:
         now = await consumer.end_offsets(_seats())
         for seat, end in ends.items():

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import (
     InvalidProducerEpoch,
     KafkaError,
@@ -25,6 +25,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from orchestrator.closing import closed
 from orchestrator.core.belonging import traceparent
 from orchestrator.errors import Fenced, LogUnavailable
+from orchestrator.kafka_access import KafkaAccess
 from schemas.base import Fact, Position, Record, encode_headers, encode_value, instant
 from schemas.dead_letters import DeadLetter
 from schemas.topics import DEAD_LETTERS, TOPICS, Topic
@@ -99,9 +100,8 @@ def _fits(batch: Any, item: dict[str, Any]) -> bool:
 class KafkaWriter:
     """Appends without owning anything: at least once, in order per partition."""
 
-    def __init__(self, servers: str, client_id: str) -> None:
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=servers,
+    def __init__(self, kafka: KafkaAccess, client_id: str) -> None:
+        self._producer = kafka.producer(
             client_id=client_id,
             acks="all",
             enable_idempotence=True,
@@ -140,11 +140,10 @@ class KafkaWriter:
 class KafkaOwnedLog:
     """Appends as the one owner of a lane or source."""
 
-    def __init__(self, servers: str, transactional_id: str) -> None:
+    def __init__(self, kafka: KafkaAccess, transactional_id: str) -> None:
         self.transactional_id = transactional_id
         self._fenced = False
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=servers,
+        self._producer = kafka.producer(
             client_id=transactional_id,
             transactional_id=transactional_id,
             transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
@@ -215,13 +214,13 @@ class KafkaLog:
     other.
     """
 
-    def __init__(self, servers: str, client_id: str, prefix: str = "orchestrator") -> None:
-        self._servers = servers
+    def __init__(self, kafka: KafkaAccess, client_id: str, prefix: str = "orchestrator") -> None:
+        self._kafka = kafka
         self._client_id = client_id
         self._prefix = prefix
 
     def owned(self, name: str) -> KafkaOwnedLog:
-        return KafkaOwnedLog(self._servers, f"{self._prefix}.{name}")
+        return KafkaOwnedLog(self._kafka, f"{self._prefix}.{name}")
 
     async def replay(
         self, topic: Topic, starts: Mapping[int, int]
@@ -244,8 +243,7 @@ class KafkaLog:
         }
         if not unfinished:
             return
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._servers,
+        consumer = self._kafka.consumer(
             client_id=self._client_id,
             isolation_level="read_committed",
             enable_auto_commit=False,
@@ -278,8 +276,7 @@ class KafkaLog:
         """See `ports.LogReader`. The end is asked of the broker each time: that no record came may
         also mean that nobody answers."""
         seat = TopicPartition(topic.name, partition)
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._servers,
+        consumer = self._kafka.consumer(
             client_id=f"{self._client_id}-tail",
             isolation_level="read_committed",
             enable_auto_commit=False,
@@ -305,7 +302,7 @@ class KafkaLog:
             await closed(consumer.stop())
 
     async def _high_watermarks(self, topic: Topic, starts: Mapping[int, int]) -> dict[int, int]:
-        consumer = AIOKafkaConsumer(bootstrap_servers=self._servers, client_id=self._client_id)
+        consumer = self._kafka.consumer(client_id=self._client_id)
         try:
             await consumer.start()
             ends = await consumer.end_offsets([TopicPartition(topic.name, n) for n in starts])

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from orchestrator.adapters.kafka_log import KafkaLog, KafkaWriter, partition_of
@@ -20,6 +19,7 @@ from orchestrator.core.lanes import evolve as evolve_lane
 from orchestrator.core.lifecycle import RequestState, Verdict, evolve
 from orchestrator.core.order_reasons import why_refused
 from orchestrator.errors import LogUnavailable, OrderRefused
+from orchestrator.kafka_access import KafkaAccess
 from schemas.base import Fact, Position, Record, UnreadableRecord
 from schemas.evm import ChainHalted, ChainResumed
 from schemas.lanes import LaneFact
@@ -33,7 +33,7 @@ LOOK_EVERY_SECONDS = 0.3
 class Place:
     """Where the log is, and the prefix of this deployment's groups."""
 
-    servers: str
+    kafka: KafkaAccess
     prefix: str
 
 
@@ -90,12 +90,12 @@ class RequestWatch:
 
 
 def log_of(place: Place) -> KafkaLog:
-    return KafkaLog(place.servers, f"{place.prefix}-command")
+    return KafkaLog(place.kafka, f"{place.prefix}-command")
 
 
 @asynccontextmanager
 async def writing(place: Place) -> AsyncIterator[KafkaWriter]:
-    writer = KafkaWriter(place.servers, f"{place.prefix}-command")
+    writer = KafkaWriter(place.kafka, f"{place.prefix}-command")
     await writer.start()
     try:
         yield writer
@@ -140,7 +140,7 @@ async def order_pause(place: Place, fact: Fact, wait_seconds: float) -> Outcome:
 async def _decided_offset(place: Place) -> int:
     """What the deciding role has committed on `controls`; 0 before it has."""
     seat = TopicPartition(CONTROLS.name, 0)
-    admin = AIOKafkaAdminClient(bootstrap_servers=place.servers)
+    admin = place.kafka.admin()
     try:
         await admin.start()
         group = f"{place.prefix}-decide"

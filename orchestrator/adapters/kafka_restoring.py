@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 
 from orchestrator.closing import closed
 from orchestrator.errors import LogUnavailable, OrchestratorError
+from orchestrator.kafka_access import KafkaAccess
 
 QUEUED = 2000
 """Records that wait for a partition; then reading waits."""
@@ -29,11 +30,10 @@ class Restoring:
     Raises LogUnavailable, OffsetMissed; the log is then not whole, and must be made anew.
     """
 
-    def __init__(self, servers: str, ends: dict[TopicPartition, int]) -> None:
-        self._servers = servers
+    def __init__(self, kafka: KafkaAccess, ends: dict[TopicPartition, int]) -> None:
+        self._kafka = kafka
         self._ends = ends
-        self._plain = AIOKafkaProducer(
-            bootstrap_servers=servers,
+        self._plain = kafka.producer(
             client_id="orchestrator-restoring",
             acks="all",
             enable_idempotence=True,
@@ -52,7 +52,7 @@ class Restoring:
         for seat, end in self._ends.items():
             if end:
                 queue = self._queues[seat] = asyncio.Queue(QUEUED)
-                partition = _Partition(self._servers, self._plain, seat)
+                partition = _Partition(self._kafka, self._plain, seat)
                 self._tasks.append(asyncio.create_task(partition.run(queue)))
         return self
 
@@ -85,8 +85,8 @@ class _Partition:
     """Restores one partition. `_planned` is the offset that the next record will get, `_confirmed`
     the one that the next answer of the broker must name."""
 
-    def __init__(self, servers: str, plain: AIOKafkaProducer, seat: TopicPartition) -> None:
-        self._servers = servers
+    def __init__(self, kafka: KafkaAccess, plain: AIOKafkaProducer, seat: TopicPartition) -> None:
+        self._kafka = kafka
         self._plain = plain
         self._seat = seat
         self._planned = 0
@@ -160,8 +160,7 @@ class _Partition:
 
     async def _transactional(self) -> AIOKafkaProducer:
         if self._fencing is None:
-            self._fencing = AIOKafkaProducer(
-                bootstrap_servers=self._servers,
+            self._fencing = self._kafka.producer(
                 client_id="orchestrator-restoring",
                 transactional_id=f"restoring.{self._seat.topic}.{self._seat.partition}",
                 acks="all",

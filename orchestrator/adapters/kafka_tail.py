@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 
 from orchestrator.closing import closed
 from orchestrator.errors import LogUnavailable
+from orchestrator.kafka_access import KafkaAccess
 from schemas.base import Position
 from schemas.topics import Topic
 
@@ -26,15 +27,14 @@ class Since:
 
 
 async def tail(
-    servers: str, topics: Sequence[Topic], since: Since, *, follow: bool
+    kafka: KafkaAccess, topics: Sequence[Topic], since: Since, *, follow: bool
 ) -> AsyncIterator[list[ConsumerRecord]]:
     """Batches of records, in order within each partition; across partitions as they come, and by
     time within a batch. Without `follow` it ends at what is the end when it begins.
 
     Raises LogUnavailable.
     """
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=servers,
+    consumer = kafka.consumer(
         client_id="orchestrator-tail",
         isolation_level="read_committed",
         enable_auto_commit=False,
@@ -86,10 +86,9 @@ async def _seek(
         consumer.seek(seat, offset)
 
 
-async def record_at(servers: str, position: Position) -> ConsumerRecord | None:
+async def record_at(kafka: KafkaAccess, position: Position) -> ConsumerRecord | None:
     """The record at this very position; None where there is none. Raises LogUnavailable."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=servers,
+    consumer = kafka.consumer(
         client_id="orchestrator-tail",
         isolation_level="read_committed",
         enable_auto_commit=False,

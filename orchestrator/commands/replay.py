@@ -15,6 +15,7 @@ from orchestrator.commands.showing import console, plain, show_json
 from orchestrator.config import Need, load
 from orchestrator.core.belonging import request_key_of
 from orchestrator.core.folding import Folding, Step, lanes_object, requests_object
+from orchestrator.kafka_access import KafkaAccess
 from schemas.base import Position, UnreadableRecord
 from schemas.topics import CONTROLS, EVM_EVENTS, KURO_EVENTS, LANES, REQUESTS, TOPICS
 
@@ -46,10 +47,10 @@ def replay(
         show_json(_step_object(step)) if as_json else console.print(_line(step))
 
 
-async def _everything(servers: str, quiet: bool) -> tuple[Folding, float]:
+async def _everything(kafka: KafkaAccess, quiet: bool) -> tuple[Folding, float]:
     from orchestrator.adapters.kafka_log import KafkaLog
 
-    folding, log = Folding(), KafkaLog(servers, "orchestrator-replay")
+    folding, log = Folding(), KafkaLog(kafka, "orchestrator-replay")
     started = time.monotonic()
     with Progress(console=console, disable=quiet or not console.is_terminal) as bar:
         task = bar.add_task("folding", total=None)
@@ -63,11 +64,11 @@ async def _everything(servers: str, quiet: bool) -> tuple[Folding, float]:
     return folding, time.monotonic() - started
 
 
-async def _one(servers: str, key: str) -> list[Step]:
+async def _one(kafka: KafkaAccess, key: str) -> list[Step]:
     """The request's own facts as they were folded, and what else names it, by time."""
     from orchestrator.adapters.kafka_log import KafkaLog
 
-    log, folding = KafkaLog(servers, "orchestrator-replay"), Folding()
+    log, folding = KafkaLog(kafka, "orchestrator-replay"), Folding()
     steps: list[tuple[str, Step]] = []
     for topic in (REQUESTS, *SURROUNDING):
         starts, latest = dict.fromkeys(range(topic.partitions), 0), ""

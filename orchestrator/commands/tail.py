@@ -12,6 +12,7 @@ from rich.text import Text
 
 from orchestrator.commands.showing import console, moment_ms, show_json
 from orchestrator.config import Need, load
+from orchestrator.kafka_access import KafkaAccess
 from schemas.base import Position, Record, UnreadableRecord, instant
 from schemas.topics import TOPICS, Topic
 
@@ -116,11 +117,16 @@ def tail(
 
 
 async def _tail(
-    servers: str, topics: list[Topic], since: Since, follow: bool, filters: Filters, as_json: bool
+    kafka: KafkaAccess,
+    topics: list[Topic],
+    since: Since,
+    follow: bool,
+    filters: Filters,
+    as_json: bool,
 ) -> None:
     from orchestrator.adapters import kafka_tail
 
-    async for batch in kafka_tail.tail(servers, topics, since, follow=follow):
+    async for batch in kafka_tail.tail(kafka, topics, since, follow=follow):
         for message in batch:
             position = Position(message.topic, message.partition, message.offset)
             try:

@@ -29,6 +29,7 @@ from orchestrator.dev.downloads import (
 )
 from orchestrator.dev.ports import assign_ports, is_listening
 from orchestrator.dev.processes import Part, StackError, Supervisor
+from orchestrator.kafka_access import KafkaAccess
 
 JVM_FLAGS = (
     "-Xmx512m",
@@ -94,6 +95,10 @@ class Kafka(Part):
     @property
     def bootstrap_servers(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def access(self) -> KafkaAccess:
+        return KafkaAccess(self.bootstrap_servers)
 
     def _start(self) -> None:
         jars = kafka_jar_folder(self._progress)

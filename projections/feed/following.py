@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.errors import LogUnavailable
+from orchestrator.kafka_access import KafkaAccess
 from projections.feed.cursor import SEATS, Cursor, Seat
 from projections.feed.events import Event
 from projections.feed.filters import Filter
@@ -34,9 +35,9 @@ class Step:
 class Feed:
     """What all readers of one process share."""
 
-    def __init__(self, servers: str, store: Store, client_id: str = "feed") -> None:
-        self.pages = Pages(servers, f"{client_id}-pages")
-        self.tail = Tail(servers, f"{client_id}-tail")
+    def __init__(self, kafka: KafkaAccess, store: Store, client_id: str = "feed") -> None:
+        self.pages = Pages(kafka, f"{client_id}-pages")
+        self.tail = Tail(kafka, f"{client_id}-tail")
         self._lookups = Lookups(store)
 
     async def close(self) -> None:

@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from orchestrator.closing import closed
 from orchestrator.errors import LogUnavailable, OrchestratorError
+from orchestrator.kafka_access import KafkaAccess
 from projections.database import describe
 from projections.feed.cursor import SEATS, Seat
 from projections.feed.events import Event, event_of
@@ -46,10 +47,9 @@ class Page:
     positions: Mapping[Seat, int]
 
 
-def new_consumer(servers: str, client_id: str) -> AIOKafkaConsumer:
+def new_consumer(kafka: KafkaAccess, client_id: str) -> AIOKafkaConsumer:
     """No group: nothing is rebalanced, and nothing is committed anywhere."""
-    return AIOKafkaConsumer(
-        bootstrap_servers=servers,
+    return kafka.consumer(
         client_id=client_id,
         group_id=None,
         enable_auto_commit=False,
@@ -60,13 +60,13 @@ def new_consumer(servers: str, client_id: str) -> AIOKafkaConsumer:
     )
 
 
-async def started(servers: str, client_id: str) -> AIOKafkaConsumer:
+async def started(kafka: KafkaAccess, client_id: str) -> AIOKafkaConsumer:
     """Raises LogUnavailable."""
-    consumer = new_consumer(servers, client_id)
+    consumer = new_consumer(kafka, client_id)
     ready = False
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            missing = await missing_topics(servers)
+            missing = await missing_topics(kafka)
             if missing:
                 raise LogUnavailable(f"topics do not exist yet: {', '.join(missing)}")
             await consumer.start()
@@ -103,8 +103,8 @@ class _Desk:
 class Pages:
     """Reads pages for many. Opens its consumers when they are needed."""
 
-    def __init__(self, servers: str, client_id: str = "feed-pages") -> None:
-        self._servers = servers
+    def __init__(self, kafka: KafkaAccess, client_id: str = "feed-pages") -> None:
+        self._kafka = kafka
         self._client_id = client_id
         self._slots = asyncio.Semaphore(CONSUMERS)
         self._free = [_Desk() for _ in range(CONSUMERS)]
@@ -135,7 +135,7 @@ class Pages:
 
     async def _read(self, desk: _Desk, who: object, wanted: Mapping[Seat, int]) -> Page:
         if desk.consumer is None:
-            desk.consumer, desk.positions = await started(self._servers, self._client_id), {}
+            desk.consumer, desk.positions = await started(self._kafka, self._client_id), {}
         seats = list(wanted)
         if desk.owner is not who or desk.positions != dict(wanted):
             desk.consumer.assign([TopicPartition(*seat) for seat in seats])
@@ -170,7 +170,7 @@ class Pages:
         about = seats if milliseconds is None else dict.fromkeys(seats, milliseconds)
         async with self._desk(None) as desk, asyncio.timeout(ANSWER_SECONDS):
             if desk.consumer is None:
-                desk.consumer = await started(self._servers, self._client_id)
+                desk.consumer = await started(self._kafka, self._client_id)
             answer = await getattr(desk.consumer, question)(about)
         return {
             (seat.topic, seat.partition): getattr(value, "offset", value)

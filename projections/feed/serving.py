@@ -18,6 +18,7 @@ import structlog
 from aiohttp import web
 
 from orchestrator.errors import LogUnavailable
+from orchestrator.kafka_access import KafkaAccess
 from projections.access import client_of
 from projections.answers import Problem, Refusal
 from projections.context import HTTP_METRICS
@@ -47,8 +48,10 @@ CONNECTIONS = 500
 class FeedDoor:
     """Lets clients in, a bounded number, and serves them. Without Kafka it answers 503."""
 
-    def __init__(self, store: Store, servers: str | None = None, per_address: int = 20) -> None:
-        self._feed = Feed(servers, store) if servers else None
+    def __init__(
+        self, store: Store, kafka: KafkaAccess | None = None, per_address: int = 20
+    ) -> None:
+        self._feed = Feed(kafka, store) if kafka else None
         self._per_address = per_address
         self._open: Counter[str] = Counter()
         self._closing = False

@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaError
 
 from orchestrator.closing import closed
 from orchestrator.errors import OrchestratorError
+from orchestrator.kafka_access import KafkaAccess
 from projections.consumer import Backoff
 from projections.database import describe, trace_of
 from projections.feed.cursor import SEATS, Cursor, Seat
@@ -43,8 +44,8 @@ class Place:
 class Tail:
     """Starts with the first listener and then stays. `problem` is None while it reads."""
 
-    def __init__(self, servers: str, client_id: str = "feed-tail") -> None:
-        self._servers = servers
+    def __init__(self, kafka: KafkaAccess, client_id: str = "feed-tail") -> None:
+        self._kafka = kafka
         self._client_id = client_id
         self._ring: deque[Event] = deque()
         self._first = 0
@@ -121,7 +122,7 @@ class Tail:
             await asyncio.sleep(backoff.delay())
 
     async def _read(self, backoff: Backoff) -> None:
-        consumer = await started(self._servers, self._client_id)
+        consumer = await started(self._kafka, self._client_id)
         try:
             seats = {seat: TopicPartition(*seat) for seat in SEATS}
             if not self._positions:

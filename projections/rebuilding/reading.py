@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from orchestrator.closing import closed
 from orchestrator.errors import LogUnavailable
+from orchestrator.kafka_access import KafkaAccess
 from projections.database import describe
 from projections.fold import RawRecord
 from projections.kafka import ANSWER_SECONDS, FOLLOWED, missing_topics
@@ -90,16 +91,15 @@ class LogReader:
 
 
 @asynccontextmanager
-async def reading(bootstrap_servers: str) -> AsyncIterator[LogReader]:
+async def reading(kafka: KafkaAccess) -> AsyncIterator[LogReader]:
     """Raises LogUnavailable; CannotRebuild for topics that are not there."""
     try:
-        missing = await missing_topics(bootstrap_servers)
+        missing = await missing_topics(kafka)
     except (KafkaError, OSError, TimeoutError) as error:
         raise LogUnavailable(f"Kafka does not answer ({describe(error)})") from None
     if missing:
         raise CannotRebuild(f"topics do not exist: {', '.join(missing)}; `orchestrator init`")
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap_servers,
+    consumer = kafka.consumer(
         group_id=None,
         enable_auto_commit=False,
         isolation_level="read_committed",

@@ -17,6 +17,7 @@ import psycopg
 from psycopg import sql
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.kafka_access import KafkaAccess
 from projections.database import connect, migrate, schema_head
 from projections.rebuilding.bulk import load_partition
 from projections.rebuilding.comparing import Comparison, compare
@@ -123,7 +124,7 @@ class _Shadow:
 
 
 async def rebuild(
-    database_url: str, bootstrap_servers: str, tell: Tell, *, shorter_log: bool = False
+    database_url: str, kafka: KafkaAccess, tell: Tell, *, shorter_log: bool = False
 ) -> Rebuilt:
     """Replay the log into new tables and put them in the live ones' place. Raises CannotRebuild,
     LogUnavailable or psycopg.Error; then the live tables are as they were.
@@ -137,7 +138,7 @@ async def rebuild(
         live = await live_schema(guard)
         fresh, old = f"{live}_rebuild", f"{live}_replaced"
         await drop(guard, old)
-        async with _shadow(database_url, bootstrap_servers, guard, fresh, tell) as shadow:
+        async with _shadow(database_url, kafka, guard, fresh, tell) as shadow:
             ends = await shadow.reader.ends()
             if not shorter_log:
                 await _refuse_shorter(guard, ends)
@@ -167,10 +168,10 @@ async def rebuild(
 
 @asynccontextmanager
 async def _shadow(
-    database_url: str, bootstrap_servers: str, guard: Connection, schema: str, tell: Tell
+    database_url: str, kafka: KafkaAccess, guard: Connection, schema: str, tell: Tell
 ) -> AsyncIterator[_Shadow]:
     """An empty one, dropped again when what is done with it fails."""
-    async with reading(bootstrap_servers) as reader:
+    async with reading(kafka) as reader:
         await create(database_url, guard, schema)
         link = await connect_to(database_url, schema)
         try:
@@ -254,7 +255,7 @@ class Verified:
     seconds: float
 
 
-async def verify(database_url: str, bootstrap_servers: str, tell: Tell) -> Verified:
+async def verify(database_url: str, kafka: KafkaAccess, tell: Tell) -> Verified:
     """Replay the log to where the live tables stand, and compare every row. Raises CannotRebuild,
     LogUnavailable or psycopg.Error when it cannot be told. Writer and readers go on meanwhile."""
     begun = time.monotonic()
@@ -262,9 +263,7 @@ async def verify(database_url: str, bootstrap_servers: str, tell: Tell) -> Verif
     try:
         await _check_live(guard)
         live = await live_schema(guard)
-        async with _shadow(
-            database_url, bootstrap_servers, guard, f"{live}_verify", tell
-        ) as shadow:
+        async with _shadow(database_url, kafka, guard, f"{live}_verify", tell) as shadow:
             await _refuse_shorter(guard, await shadow.reader.ends())
             await shadow.load(await _live_offsets(guard), keys_only=True)
             async with _snapshot(database_url) as frozen:

@@ -14,6 +14,7 @@ from contextlib import aclosing
 import structlog
 
 from orchestrator.config import Config
+from orchestrator.kafka_access import KafkaAccess
 from orchestrator.metrics import WEBHOOK_DELIVERIES
 from projections.consumer import FORESEEN, Backoff, pause
 from projections.database import connection_parameters, describe, trace_of
@@ -200,11 +201,11 @@ async def run_webhooks(config: Config, stop: asyncio.Event) -> None:
 
 
 async def serve(
-    database_url: str, servers: str, endpoints: Sequence[Endpoint], stop: asyncio.Event
+    database_url: str, kafka: KafkaAccess, endpoints: Sequence[Endpoint], stop: asyncio.Event
 ) -> None:
     store = Store(database_url)
     await store.open()
-    feed = Feed(servers, store, "webhooks")
+    feed = Feed(kafka, store, "webhooks")
     log.info("webhooks_started", endpoints=[endpoint.name for endpoint in endpoints])
     try:
         await _schema_is_there(store, stop)

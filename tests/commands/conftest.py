@@ -22,7 +22,7 @@ async def brokers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[lis
         EmbeddedStack(folders[1], chain_ids=[], parts={"kafka"}) as target,
     ):
         for stack in (source, target):
-            await prepare_topics(stack.kafka.bootstrap_servers, 1)
+            await prepare_topics(stack.kafka.access, 1)
             found.append(stack.kafka.bootstrap_servers)
         yield found
 

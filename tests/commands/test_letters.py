@@ -8,6 +8,7 @@ import json
 import pytest_asyncio
 
 from orchestrator.adapters.kafka_log import KafkaLog, KafkaWriter
+from orchestrator.kafka_access import KafkaAccess
 from schemas.dead_letters import DeadLetter, DeadLetterReason
 from schemas.lanes import NonceTaken
 from schemas.topics import DEAD_LETTERS, KURO_EVENTS, LANES, REQUESTS
@@ -31,7 +32,7 @@ async def letters(brokers) -> str:
     """0: a mint that is readable now; 1: still malformed; 2: a request's fact; 3: a lane owner's
     fact; 4: a place where nothing stands."""
     servers = brokers[1]
-    writer = KafkaWriter(servers, "test")
+    writer = KafkaWriter(KafkaAccess(servers), "test")
     await writer.start()
     [request] = await writer.append(REQUESTS, [received(None, key="lost-2")])
     taken = NonceTaken(chain_id=CHAIN, wallet=WALLETS[1], nonce=0, block_number=1)
@@ -57,7 +58,7 @@ async def run(servers, *arguments):
 
 async def facts(servers, topic):
     found = []
-    async for _, messages in KafkaLog(servers, "test").replay(
+    async for _, messages in KafkaLog(KafkaAccess(servers), "test").replay(
         topic, dict.fromkeys(range(topic.partitions), 0)
     ):
         found += [topic.decode(message.value).fact for message in messages]

@@ -8,11 +8,11 @@ import json
 
 import pytest
 import pytest_asyncio
-from aiokafka import AIOKafkaProducer
 
 from orchestrator.adapters.kafka_archive import ArchiveRefused
 from orchestrator.adapters.kafka_log import KafkaLog, KafkaWriter
 from orchestrator.adapters.kafka_tail import Since, tail
+from orchestrator.kafka_access import KafkaAccess
 from schemas.kuro import MintOk, Via
 from schemas.lanes import LaneOpened, NonceTaken
 from schemas.topics import KURO_EVENTS, LANES, REQUESTS, TOPICS
@@ -34,14 +34,14 @@ def mint_ok(number: int) -> MintOk:
     )
 
 
-async def fill(servers: str) -> None:
+async def fill(kafka: KafkaAccess) -> None:
     """Plain records, committed and aborted transactions, bytes that nobody can read."""
-    writer = KafkaWriter(servers, "test")
+    writer = KafkaWriter(kafka, "test")
     await writer.start()
     await writer.append(KURO_EVENTS, [mint_ok(n) for n in range(40)])
     await writer.append(REQUESTS, [received(None, key=f"m-{n}") for n in range(40)])
     await writer.close()
-    owned = KafkaLog(servers, "test", "test").owned("lane.test")
+    owned = KafkaLog(kafka, "test", "test").owned("lane.test")
     await owned.start()
     await owned.append(LANES, [LaneOpened(**LANE, first_nonce=0)])
     for nonce in range(3):
@@ -49,7 +49,7 @@ async def fill(servers: str) -> None:
         await owned.append(LANES, taken)
     await owned.close()
     key = LaneOpened(**LANE, first_nonce=0).key.encode()
-    unseen = AIOKafkaProducer(bootstrap_servers=servers, transactional_id="unseen")
+    unseen = kafka.producer(transactional_id="unseen")
     await unseen.start()
     for count in (1, 3):
         await unseen.begin_transaction()
@@ -59,7 +59,7 @@ async def fill(servers: str) -> None:
     async with unseen.transaction():
         await unseen.send_and_wait(LANES.name, b"\xff\xfe no text", key=key)
     await unseen.stop()
-    plain = AIOKafkaProducer(bootstrap_servers=servers)
+    plain = kafka.producer()
     await plain.start()
     await plain.send_and_wait(LANES.name, b"not a fact", key=key, headers=[("why", b"test")])
     await plain.stop()
@@ -67,7 +67,7 @@ async def fill(servers: str) -> None:
 
 @pytest_asyncio.fixture(scope="module")
 async def filled(brokers):
-    await fill(brokers[0])
+    await fill(KafkaAccess(brokers[0]))
     return brokers
 
 
@@ -78,7 +78,9 @@ async def run(servers, *arguments):
 async def places(servers: str) -> list[tuple]:
     """Every record that can be seen, with its place and time."""
     found = []
-    async for batch in tail(servers, [*TOPICS.values()], Since(beginning=True), follow=False):
+    async for batch in tail(
+        KafkaAccess(servers), [*TOPICS.values()], Since(beginning=True), follow=False
+    ):
         found += [
             (m.topic, m.partition, m.offset, m.timestamp, m.key, m.value, m.headers) for m in batch
         ]
@@ -104,7 +106,7 @@ async def test_a_log_comes_back_at_the_very_offsets_that_it_had(filled, tmp_path
         result = await run(target, "topics", "import", str(archive))
         raise result.exception
 
-    writer = KafkaWriter(target, "test")
+    writer = KafkaWriter(KafkaAccess(target), "test")
     await writer.start()
     await writer.append(KURO_EVENTS, [mint_ok(99)])
     assert (await run(target, "topics", "verify", str(archive))).exit_code == 0

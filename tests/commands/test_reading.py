@@ -69,9 +69,9 @@ async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place
     folder = tmp_path_factory.mktemp("reading")
     async with EmbeddedStack(folder, chain_ids=[], parts={"postgres", "kafka"}) as stack:
         environment = service_environment(stack)
-        await prepare_topics(stack.kafka.bootstrap_servers, 1)
+        await prepare_topics(stack.kafka.access, 1)
         await migrate(stack.postgres.url)
-        writer = KafkaWriter(stack.kafka.bootstrap_servers, "test")
+        writer = KafkaWriter(stack.kafka.access, "test")
         await writer.start()
         await writer.append(REQUESTS, [received("m-1"), *whole_life("m-1")[1:]])
         await writer.append(REQUESTS, [received("m-2"), *to_submitted("m-2")])

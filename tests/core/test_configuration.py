@@ -47,7 +47,7 @@ def problems(environ, needs=()) -> tuple[str, ...]:
 
 def test_a_whole_configuration():
     config = load(list(Need), GOOD)
-    assert config.kafka == "broker:9092"
+    assert config.kafka.servers == "broker:9092"
     assert config.database_url == GOOD["DATABASE_URL"]
     chain = config.chains[5920]
     assert chain.rpc_urls == ("http://one", "https://two")

@@ -96,7 +96,7 @@ class World:
         ]
 
     async def messages(self, topic: Topic) -> list[Any]:
-        reader = KafkaLog(self.environment["KAFKA_BOOTSTRAP_SERVERS"], "tests")
+        reader = KafkaLog(self.stack.kafka.access, "tests")
         starts = dict.fromkeys(range(topic.partitions), 0)
         return [m async for _, batch in reader.replay(topic, starts) for m in batch]
 

@@ -23,7 +23,7 @@ async def headers_of(world: World, key: str) -> list[str]:
     found = []
     for topic in TOPICS.values():
         starts = dict.fromkeys(range(topic.partitions), 0)
-        log = KafkaLog(world.environment["KAFKA_BOOTSTRAP_SERVERS"], "test-traces")
+        log = KafkaLog(world.stack.kafka.access, "test-traces")
         async for _, messages in log.replay(topic, starts):
             for message in messages:
                 fact = topic.decode(message.value).fact

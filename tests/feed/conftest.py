@@ -17,14 +17,14 @@ from streams.topics import prepare_topics
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedStack]:
     folder = tmp_path_factory.mktemp("feed")
     async with EmbeddedStack(folder, chain_ids=[], parts={"postgres", "kafka"}) as started:
-        await prepare_topics(started.kafka.bootstrap_servers, 1)
+        await prepare_topics(started.kafka.access, 1)
         await migrate(started.postgres.url)
         yield started
 
 
 @pytest_asyncio.fixture(scope="session")
 async def writer(stack: EmbeddedStack) -> AsyncIterator[KafkaWriter]:
-    appending = KafkaWriter(stack.kafka.bootstrap_servers, "feed-tests")
+    appending = KafkaWriter(stack.kafka.access, "feed-tests")
     await appending.start()
     yield appending
     await appending.close()

@@ -78,7 +78,7 @@ async def append(writer: KafkaWriter, facts: Iterable[Fact]) -> None:
 
 
 async def places_on_the_log(stack: EmbeddedStack, topics: Iterable[str] = ()) -> list[Place]:
-    reader = KafkaLog(stack.kafka.bootstrap_servers, "feed-tests")
+    reader = KafkaLog(stack.kafka.access, "feed-tests")
     found: list[Place] = []
     for name in topics or TOPICS:
         topic = TOPICS[name]

@@ -36,7 +36,7 @@ PER_ADDRESS = 3
 async def server(stack: EmbeddedStack) -> AsyncIterator[TestServer]:
     """An API in this process."""
     store = Store(stack.postgres.url)
-    door = FeedDoor(store, stack.kafka.bootstrap_servers, PER_ADDRESS)
+    door = FeedDoor(store, stack.kafka.access, PER_ADDRESS)
     async with TestServer(make_app(store, None, [], feed=door)) as started:
         yield started
 
@@ -50,7 +50,7 @@ async def test_replay_from_zero_is_the_content_of_the_topics(
     stack: EmbeddedStack, writer: KafkaWriter, url: str
 ) -> None:
     """Transactions leave control records between the facts, aborted ones whole batches."""
-    owned = KafkaLog(stack.kafka.bootstrap_servers, "t").owned("feed-tests")
+    owned = KafkaLog(stack.kafka.access, "t").owned("feed-tests")
     await owned.start()
     for fact in lane_story():
         await owned.append(LANES, [fact])
@@ -153,7 +153,7 @@ async def test_filters_and_the_cursor_that_moves_past_what_is_filtered(
     life = whole_life("c-1")
     repeated = [life[0], life[1], life[1]]
     await append(writer, [*life, *repeated, other, *to_signed("c-2"), redeem])
-    projector, stop = Projector(stack.postgres.url, stack.kafka.bootstrap_servers), asyncio.Event()
+    projector, stop = Projector(stack.postgres.url, stack.kafka.access), asyncio.Event()
     task = asyncio.create_task(projector.run(stop))
     begin = {"from": "start"}
     try:
@@ -253,7 +253,7 @@ async def test_connections_are_bounded_for_each_address(url: str) -> None:
 
 async def test_a_server_that_stops_ends_its_streams(stack: EmbeddedStack) -> None:
     store = Store(stack.postgres.url)
-    door = FeedDoor(store, stack.kafka.bootstrap_servers, PER_ADDRESS)
+    door = FeedDoor(store, stack.kafka.access, PER_ADDRESS)
     server = TestServer(make_app(store, None, [], feed=door))
     await server.start_server()
     reader = Reader(str(server.make_url("")).rstrip("/"))

@@ -71,7 +71,7 @@ def endpoint(folder: Path, receiver: Receiver, **more: Any) -> Endpoint:
 async def served(stack: EmbeddedStack, *endpoints: Endpoint) -> AsyncIterator[None]:
     stop = asyncio.Event()
     task = asyncio.create_task(
-        delivering.serve(stack.postgres.url, stack.kafka.bootstrap_servers, endpoints, stop)
+        delivering.serve(stack.postgres.url, stack.kafka.access, endpoints, stop)
     )
     try:
         yield
@@ -230,7 +230,7 @@ async def test_how_it_stands_is_told_without_secrets(
 ) -> None:
     receiver.port = int(receiver.url.rsplit(":", 1)[1].split("/")[0])
     target = endpoint(tmp_path, receiver, url=receiver.url + "?token=hunter2")
-    probe = LogProbe(stack.kafka.bootstrap_servers)
+    probe = LogProbe(stack.kafka.access)
     async with (
         served(stack, target),
         TestServer(make_app(Store(stack.postgres.url), probe, [])) as server,

@@ -91,8 +91,7 @@ async def made(folder: Path, work: Path) -> None:
         await world.service.start()
         await lived(world)
         await world.service.stop()
-        servers = world.environment["KAFKA_BOOTSTRAP_SERVERS"]
-        await export_log(servers, folder / ARCHIVE, lambda done, total: None)
+        await export_log(stack.kafka.access, folder / ARCHIVE, lambda done, total: None)
         written(folder / SETTINGS, settings_of(world))
     written(folder / STATES, states_of(Golden(folder).records()))
 

@@ -29,5 +29,5 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Embed
     folder = tmp_path_factory.mktemp("ingestion")
     parts = {"kafka", "chains", "kuro"}
     async with EmbeddedStack(folder, chain_ids=[CHAIN_ID], parts=parts) as running:
-        await prepare_topics(running.kafka.bootstrap_servers, 1)
+        await prepare_topics(running.kafka.access, 1)
         yield running

@@ -47,14 +47,14 @@ async def listening(stack: EmbeddedStack, writer: LogWriter) -> AsyncIterator[Ku
 
 @asynccontextmanager
 async def writing(stack: EmbeddedStack) -> AsyncIterator[KafkaWriter]:
-    writer = KafkaWriter(stack.kafka.bootstrap_servers, "tests")
+    writer = KafkaWriter(stack.kafka.access, "tests")
     await writer.start()
     yield writer
     await writer.close()
 
 
 async def told(stack: EmbeddedStack, topic: Topic) -> list[Fact]:
-    log = KafkaLog(stack.kafka.bootstrap_servers, "tests")
+    log = KafkaLog(stack.kafka.access, "tests")
     starts = dict.fromkeys(range(topic.partitions), 0)
     return [
         topic.decode(m.value).fact

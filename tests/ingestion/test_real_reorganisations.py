@@ -122,7 +122,7 @@ async def outside(stack: EmbeddedStack) -> AsyncIterator[Outside]:
     world = Outside(
         stack,
         EvmNode(CHAIN_ID, [chain.rpc_url]),
-        KafkaLog(stack.kafka.bootstrap_servers, "tests", "ingestion"),
+        KafkaLog(stack.kafka.access, "tests", "ingestion"),
         LocalWallet(stack.wallets.relayers[CHAIN_ID][0]),
     )
     yield world
@@ -214,7 +214,7 @@ async def test_reorganisations_within_and_beyond_the_depth(outside: Outside) -> 
     assert isinstance(lost.drafted, ApprovalDrafted)
     assert lost.attempt == 2
 
-    writer = KafkaWriter(outside.stack.kafka.bootstrap_servers, "operator")
+    writer = KafkaWriter(outside.stack.kafka.access, "operator")
     await writer.start()
     wrong = ChainResumed(chain_id=CHAIN_ID, halt="halted:other", who="ops", why="a stale one")
     right = ChainResumed(chain_id=CHAIN_ID, halt=halt.id, who="ops", why="looked at it")

@@ -77,8 +77,8 @@ class Bench:
             private_keys=(SecretStr(key),),
         )
         self.node = node(CHAIN_ID, [self.chain.rpc_url])
-        self.log = KafkaLog(stack.kafka.bootstrap_servers, "lanes-test", "lanes-test")
-        self.writer = KafkaWriter(stack.kafka.bootstrap_servers, "lanes-test")
+        self.log = KafkaLog(stack.kafka.access, "lanes-test", "lanes-test")
+        self.writer = KafkaWriter(stack.kafka.access, "lanes-test")
         self.partition = partition_of(LANES, f"{CHAIN_ID}:{self.wallet.address}")
         self.controls = Controls(self.log)
         self.controlling: asyncio.Task[None]

@@ -25,7 +25,7 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Embed
         wallets_per_chain=WALLETS,
         parts={"kafka", "chains"},
     ) as running:
-        await prepare_topics(running.kafka.bootstrap_servers, 1)
+        await prepare_topics(running.kafka.access, 1)
         await running.chains[CHAIN_ID].pause_mining()
         await running.chains[CHAIN_ID].mine(3)
         yield running

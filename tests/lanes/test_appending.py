@@ -32,8 +32,8 @@ async def stored(log: KafkaLog, topic, starts):
 
 @pytest.mark.parametrize(("count", "padding"), [(1, 10), (3, 10), (60, 10), (400, 5_000)])
 async def test_each_fact_stands_where_the_answer_says(stack, count, padding):
-    servers = stack.kafka.bootstrap_servers
-    writer, log = KafkaWriter(servers, "appending"), KafkaLog(servers, "appending")
+    kafka = stack.kafka.access
+    writer, log = KafkaWriter(kafka, "appending"), KafkaLog(kafka, "appending")
     await writer.start()
     facts = []
     for number in range(count):
@@ -52,8 +52,8 @@ async def test_each_fact_stands_where_the_answer_says(stack, count, padding):
 
 
 async def test_an_owner_appends_facts_and_letters_in_one_transaction(stack):
-    servers = stack.kafka.bootstrap_servers
-    log = KafkaLog(servers, "appending", "appending")
+    kafka = stack.kafka.access
+    log = KafkaLog(kafka, "appending", "appending")
     owned = log.owned("many")
     await owned.start()
     facts = [received(f"owned-{number}", 10) for number in range(50)]

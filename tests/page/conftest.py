@@ -22,6 +22,7 @@ from aiohttp import web
 from orchestrator.adapters.kafka_log import KafkaWriter
 from orchestrator.dev.stack import EmbeddedStack
 from orchestrator.errors import StartRefused
+from orchestrator.kafka_access import KafkaAccess
 from projections.api import make_app
 from projections.consumer import Projector
 from projections.database import connect, migrate
@@ -154,11 +155,11 @@ class Live:
             await self.writer.append(TOPICS[topic_of(fact)], [fact])
 
 
-async def topics_ready(servers: str) -> None:
+async def topics_ready(kafka: KafkaAccess) -> None:
     """A broker that has just begun may not yet know a topic that it has just created."""
     for attempt in range(20):
         try:
-            return await prepare_topics(servers, 1)
+            return await prepare_topics(kafka, 1)
         except StartRefused:
             if attempt == 19:
                 raise
@@ -167,13 +168,13 @@ async def topics_ready(servers: str) -> None:
 
 @pytest_asyncio.fixture(scope="session")
 async def live(stack: EmbeddedStack) -> AsyncIterator[Live]:
-    servers = stack.kafka.bootstrap_servers
-    await topics_ready(servers)
+    kafka = stack.kafka.access
+    await topics_ready(kafka)
     url = await database(stack, "page_live")
-    writer, stop, store = KafkaWriter(servers, "page-tests"), asyncio.Event(), Store(url)
+    writer, stop, store = KafkaWriter(kafka, "page-tests"), asyncio.Event(), Store(url)
     await writer.start()
-    projecting = asyncio.create_task(Projector(url, servers).run(stop))
-    app = make_app(store, LogProbe(servers), [], None, FeedDoor(store, servers))
+    projecting = asyncio.create_task(Projector(url, kafka).run(stop))
+    app = make_app(store, LogProbe(kafka), [], None, FeedDoor(store, kafka))
     async with serving(app) as address:
         yield Live(address, writer)
     stop.set()

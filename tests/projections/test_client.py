@@ -174,11 +174,11 @@ async def test_a_broken_feed_goes_on_where_it_was() -> None:
 
 @pytest.fixture
 async def live(stack: EmbeddedStack, database: str) -> AsyncIterator[TestServer]:
-    brokers = stack.kafka.bootstrap_servers
-    if await missing_topics(brokers):
-        await create_topics(brokers)
+    kafka = stack.kafka.access
+    if await missing_topics(kafka):
+        await create_topics(kafka)
     store = Store(database)
-    server = TestServer(make_app(store, None, [CHAIN], feed=FeedDoor(store, brokers)))
+    server = TestServer(make_app(store, None, [CHAIN], feed=FeedDoor(store, kafka)))
     await server.start_server()
     yield server
     await server.close()

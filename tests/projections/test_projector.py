@@ -13,9 +13,10 @@ from typing import Any
 import psycopg
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 
 from orchestrator.dev.stack import EmbeddedStack
+from orchestrator.kafka_access import KafkaAccess
 from projections.consumer import Projector
 from projections.database import connect, migrate
 from projections.kafka import missing_topics
@@ -35,8 +36,8 @@ from tests.projections.facts import (
 )
 
 
-async def create_topics(brokers: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=brokers)
+async def create_topics(kafka: KafkaAccess) -> None:
+    admin = kafka.admin()
     await admin.start()
     try:
         await admin.create_topics(
@@ -48,7 +49,7 @@ async def create_topics(brokers: str) -> None:
 
 @asynccontextmanager
 async def producing(stack: EmbeddedStack, **options: Any) -> AsyncIterator[AIOKafkaProducer]:
-    producer = AIOKafkaProducer(bootstrap_servers=stack.kafka.bootstrap_servers, **options)
+    producer = stack.kafka.access.producer(**options)
     await producer.start()
     try:
         yield producer
@@ -71,7 +72,7 @@ async def send(producer: AIOKafkaProducer, facts: Iterable[Fact]) -> None:
 
 @asynccontextmanager
 async def projecting(stack: EmbeddedStack, database: str, **more: Any) -> AsyncIterator[Projector]:
-    projector = Projector(database, stack.kafka.bootstrap_servers, **more)
+    projector = Projector(database, stack.kafka.access, **more)
     stop = asyncio.Event()
     task = asyncio.create_task(projector.run(stop, lambda: migrate(database)))
     try:
@@ -129,7 +130,7 @@ async def test_waits_for_topics_then_follows_them(
             return "waiting for topics" in (projector.health.problem or "")
 
         await until(waits)
-        await create_topics(stack.kafka.bootstrap_servers)
+        await create_topics(stack.kafka.access)
         async with producing(stack) as producer:
             await send(producer, [mint_ok("first"), *whole_life("first"), followed(5920, 7)])
         await until(completed(empty_database, "first", 1))
@@ -143,8 +144,8 @@ async def test_waits_for_topics_then_follows_them(
 
 @pytest.fixture(scope="module")
 async def topics(stack: EmbeddedStack) -> EmbeddedStack:
-    if await missing_topics(stack.kafka.bootstrap_servers):
-        await create_topics(stack.kafka.bootstrap_servers)
+    if await missing_topics(stack.kafka.access):
+        await create_topics(stack.kafka.access)
     return stack
 
 
@@ -154,7 +155,7 @@ async def test_restarts_in_the_middle_lose_and_double_nothing(
     """Cancelled (as a kill: nothing is tidied that the loop does not do by itself) at random
     points of 160 lives with duplicates, garbage and aborted transactions between them."""
     lives = [fact for number in range(160) for fact in whole_life(f"r-{number}")]
-    brokers = topics.kafka.bootstrap_servers
+    kafka = topics.kafka.access
     async with producing(topics) as producer, producing(topics, transactional_id="t") as fenced:
         await send(producer, lives[:600])
         await producer.send_and_wait("requests", b"garbage", partition=3)
@@ -165,7 +166,7 @@ async def test_restarts_in_the_middle_lose_and_double_nothing(
             await send(fenced, [followed(5921, 40)])
         await send(producer, [*lives[600:], *lives[:200]])
     for pause in (0.05, 0.3, 0.5, 0.15):
-        projector = Projector(database, brokers, batch_records=37)
+        projector = Projector(database, kafka, batch_records=37)
         task = asyncio.create_task(projector.run(asyncio.Event()))
         await asyncio.sleep(pause)
         task.cancel()
@@ -173,7 +174,7 @@ async def test_restarts_in_the_middle_lose_and_double_nothing(
             await task
     async with projecting(topics, database):
         await until(completed(database, "r-", 160))
-        probe = LogProbe(brokers)
+        probe = LogProbe(kafka)
 
         async def caught_up() -> bool:
             held = {
@@ -229,7 +230,7 @@ async def test_one_writes_the_other_takes_over(topics: EmbeddedStack, database: 
 async def test_outages_of_both_heal_by_themselves(
     topics: EmbeddedStack, database: str, serve: Callable[..., Awaitable[Client]]
 ) -> None:
-    api = await serve(database, LogProbe(topics.kafka.bootstrap_servers))
+    api = await serve(database, LogProbe(topics.kafka.access))
 
     async def ready() -> bool:
         return (await api.get("/health/ready")).status == 200

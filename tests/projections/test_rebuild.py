@@ -15,6 +15,7 @@ import pytest
 from orchestrator.dev.service import Service
 from orchestrator.dev.stack import EmbeddedStack
 from orchestrator.errors import LogUnavailable
+from orchestrator.kafka_access import KafkaAccess
 from projections.database import connect
 from projections.kafka import missing_topics
 from projections.lag import LogProbe, lag_by_topic
@@ -74,11 +75,11 @@ def minted(number: int) -> ContractEvent:
 
 
 @pytest.fixture(scope="module")
-async def log(stack: EmbeddedStack) -> str:
+async def log(stack: EmbeddedStack) -> KafkaAccess:
     """A log of every kind of row: lives, lanes, heads, dead letters, faults, and stray evidence."""
-    brokers = stack.kafka.bootstrap_servers
-    if await missing_topics(brokers):
-        await create_topics(brokers)
+    kafka = stack.kafka.access
+    if await missing_topics(kafka):
+        await create_topics(kafka)
     facts = [fact for n in range(LIVES) for fact in [mint_ok(f"b-{n}"), *whole_life(f"b-{n}")]]
     lanes = [relay_of("m-1"), *lane_story()]
     letter = DeadLetter.of(DeadLetterReason.CONFLICT, "planted", b"raw", origin="requests/0/1")
@@ -88,11 +89,11 @@ async def log(stack: EmbeddedStack) -> str:
         await send(producer, [WorkPaused(scope="all", order="b-1", who="ann", why="planted")])
         await send(producer, [followed(5920, 11), received("b-odd\x00", user="no\u2400body")])
         await producer.send_and_wait("requests", b"garbage", partition=2)
-    return brokers
+    return kafka
 
 
-async def caught_up(brokers: str, database: str) -> None:
-    probe = LogProbe(brokers)
+async def caught_up(kafka: KafkaAccess, database: str) -> None:
+    probe = LogProbe(kafka)
 
     async def same() -> bool:
         held = {
@@ -110,7 +111,7 @@ async def caught_up(brokers: str, database: str) -> None:
 
 
 @pytest.fixture
-async def live(stack: EmbeddedStack, log: str, database: str) -> str:
+async def live(stack: EmbeddedStack, log: KafkaAccess, database: str) -> str:
     """Tables that the projector has written."""
     async with projecting(stack, database):
         await caught_up(log, database)
@@ -138,7 +139,7 @@ async def structure(database: str) -> list[tuple[Any, ...]]:
 
 
 async def test_the_fast_path_makes_the_very_same_tables(
-    stack: EmbeddedStack, log: str, live: str, monkeypatch: pytest.MonkeyPatch
+    stack: EmbeddedStack, log: KafkaAccess, live: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk, "HOT_STATES", 3)
     before = await structure(live)
@@ -156,7 +157,7 @@ async def test_the_fast_path_makes_the_very_same_tables(
 
 
 async def test_readers_and_the_writer_go_on_through_a_swap(
-    stack: EmbeddedStack, log: str, database: str
+    stack: EmbeddedStack, log: KafkaAccess, database: str
 ) -> None:
     store, done = Store(database), asyncio.Event()
     seen: list[int] = []
@@ -191,7 +192,7 @@ async def test_readers_and_the_writer_go_on_through_a_swap(
 
 
 async def test_tables_put_in_place_by_chance_at_the_same_offsets_are_noticed(
-    stack: EmbeddedStack, log: str, live: str
+    stack: EmbeddedStack, log: KafkaAccess, live: str
 ) -> None:
     """What a writer remembers of tables that are gone must not reach the new ones."""
     async with projecting(stack, live) as projector, producing(stack) as producer:
@@ -228,7 +229,7 @@ PLANTS = {
 }
 
 
-async def test_a_difference_planted_in_each_table_is_found(log: str, live: str) -> None:
+async def test_a_difference_planted_in_each_table_is_found(log: KafkaAccess, live: str) -> None:
     assert set(PLANTS) == {table.name for table in COMPARED}
     link = await connect(live)
     try:
@@ -255,7 +256,7 @@ async def test_a_difference_planted_in_each_table_is_found(log: str, live: str) 
 
 
 async def test_what_postgresql_refuses_takes_the_slow_path(
-    stack: EmbeddedStack, log: str, database: str, monkeypatch: pytest.MonkeyPatch
+    stack: EmbeddedStack, log: KafkaAccess, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, refused = bulk.load_partition, []
 
@@ -275,18 +276,19 @@ async def test_what_postgresql_refuses_takes_the_slow_path(
 
 @pytest.mark.parametrize("step", ["replaying", "swapping"])
 async def test_a_killed_rebuild_changes_nothing_and_the_next_one_cleans_up(
-    stack: EmbeddedStack, log: str, live: str, step: str, tmp_path: Path
+    stack: EmbeddedStack, log: KafkaAccess, live: str, step: str, tmp_path: Path
 ) -> None:
     """A process of its own, killed without a chance to tidy up."""
     script = tmp_path / "victim.py"
     script.write_text(
         "import asyncio, os, signal, sys\n"
+        "from orchestrator.kafka_access import KafkaAccess\n"
         "from projections.rebuilding.run import rebuild\n"
         "def tell(step, done, total):\n"
         f"    if step == {step!r}: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "asyncio.run(rebuild(sys.argv[1], sys.argv[2], tell))\n"
+        "asyncio.run(rebuild(sys.argv[1], KafkaAccess(sys.argv[2]), tell))\n"
     )
-    victim = await asyncio.create_subprocess_exec(sys.executable, str(script), live, log)
+    victim = await asyncio.create_subprocess_exec(sys.executable, str(script), live, log.servers)
     assert await victim.wait() == -signal.SIGKILL
     assert await schemas(live) == ["public", "public_rebuild"]
     assert (await verify(live, log, quiet)).comparison.clean
@@ -296,7 +298,7 @@ async def test_a_killed_rebuild_changes_nothing_and_the_next_one_cleans_up(
 
 
 async def test_a_reader_that_stays_is_outwaited_and_refused_at_last(
-    log: str, live: str, monkeypatch: pytest.MonkeyPatch
+    log: KafkaAccess, live: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("projections.rebuilding.run.LOCK_WAITS_MS", (50, 50, 50))
     reader = await connect(live)
@@ -311,7 +313,7 @@ async def test_a_reader_that_stays_is_outwaited_and_refused_at_last(
     await rebuild(live, log, quiet)
 
 
-async def test_it_says_why_it_cannot(stack: EmbeddedStack, log: str, live: str) -> None:
+async def test_it_says_why_it_cannot(stack: EmbeddedStack, log: KafkaAccess, live: str) -> None:
     link = await connect(live)
     try:
         moved = "UPDATE projection_offsets SET next_offset = next_offset + {} WHERE topic = 'lanes'"
@@ -325,20 +327,22 @@ async def test_it_says_why_it_cannot(stack: EmbeddedStack, log: str, live: str) 
         await link.close()
     for act in (rebuild, verify):
         with pytest.raises(LogUnavailable):
-            await act(live, "127.0.0.1:1", quiet)
+            await act(live, KafkaAccess("127.0.0.1:1"), quiet)
 
 
-def command(stack: EmbeddedStack, name: str, database: str, log: str, *words: str) -> Service:
+def command(
+    stack: EmbeddedStack, name: str, database: str, log: KafkaAccess, *words: str
+) -> Service:
     environment = {
         "DATABASE_URL": database,
-        "KAFKA_BOOTSTRAP_SERVERS": log,
+        "KAFKA_BOOTSTRAP_SERVERS": log.servers,
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
     return Service(stack, name, words, environment)
 
 
 async def test_the_commands_tell_by_their_exit_codes(
-    stack: EmbeddedStack, log: str, live: str
+    stack: EmbeddedStack, log: KafkaAccess, live: str
 ) -> None:
     async def ends_with(name: str, database: str, *words: str) -> tuple[int | None, str]:
         service = command(stack, name, database, log, *words)
@@ -366,7 +370,7 @@ async def test_the_commands_tell_by_their_exit_codes(
 
 
 async def test_a_key_on_two_partitions_takes_the_slow_path(
-    stack: EmbeddedStack, log: str, database: str
+    stack: EmbeddedStack, log: KafkaAccess, database: str
 ) -> None:
     """Somebody appended by hand, to another partition than every writer would choose. The last
     test here: which of the two came first is not on the log."""

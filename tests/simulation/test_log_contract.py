@@ -13,6 +13,7 @@ import pytest
 from orchestrator.adapters.kafka_log import KafkaLog, KafkaWriter, partition_of
 from orchestrator.dev.stack import EmbeddedStack
 from orchestrator.errors import Fenced
+from orchestrator.kafka_access import KafkaAccess
 from orchestrator.ports import FactLog, LogWriter
 from schemas.base import Position, Record
 from schemas.dead_letters import DeadLetter, DeadLetterReason
@@ -189,14 +190,14 @@ class TestSimulatedLog(LogContract):
 
 
 @pytest.fixture(scope="module")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaAccess]:
     folder = tmp_path_factory.mktemp("stack")
     with EmbeddedStack(folder, chain_ids=[], parts={"kafka"}) as stack:
-        yield stack.kafka.bootstrap_servers
+        yield stack.kafka.access
 
 
 @pytest.fixture(scope="module")
-async def kafka_world(kafka: str) -> AsyncIterator[LogWorld]:
+async def kafka_world(kafka: KafkaAccess) -> AsyncIterator[LogWorld]:
     await prepare_topics(kafka, 1)
     assert TOPICS
     writer = KafkaWriter(kafka, "contract")

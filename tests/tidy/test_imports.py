@@ -27,6 +27,7 @@ PORTS = {
     "orchestrator.ports",
     "orchestrator.errors",
     "orchestrator.closing",
+    "orchestrator.kafka_access",
     "orchestrator.metrics",
 }
 ROOTS = {"orchestrator.cli", "orchestrator.__main__", "orchestrator.running"}

@@ -65,8 +65,8 @@ def _figure(
 async def _measure(place: World, per_second: int, seconds: int) -> list[float]:
     """Milliseconds of each request. Requests come evenly; Kuro's own clock is not used."""
     sent: dict[str, float] = {}
-    servers = place.stack.kafka.bootstrap_servers
-    async with LogTail(servers, [LANES], ["TransactionBroadcast"]) as tail:
+    kafka = place.stack.kafka.access
+    async with LogTail(kafka, [LANES], ["TransactionBroadcast"]) as tail:
         started = time.monotonic()
         for number in range(per_second * seconds):
             await asyncio.sleep(max(0.0, started + number / per_second - time.monotonic()))

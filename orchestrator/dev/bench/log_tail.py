@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
+from orchestrator.kafka_access import KafkaAccess
 from schemas.lanes import relay_parts
 from schemas.topics import Topic
 
@@ -38,16 +39,17 @@ class Seen:
 class LogTail:
     """Collects committed records of these topics from the end on, while it is open."""
 
-    def __init__(self, servers: str, topics: Sequence[Topic], kinds: Sequence[str] = ()) -> None:
-        self._servers = servers
+    def __init__(
+        self, kafka: KafkaAccess, topics: Sequence[Topic], kinds: Sequence[str] = ()
+    ) -> None:
+        self._kafka = kafka
         self._topics = topics
         self._kinds = frozenset(kinds)
         self._task: asyncio.Task[None] | None = None
         self.seen: list[Seen] = []
 
     async def __aenter__(self) -> LogTail:
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._servers,
+        consumer = self._kafka.consumer(
             enable_auto_commit=False,
             isolation_level="read_committed",
             fetch_max_wait_ms=100,

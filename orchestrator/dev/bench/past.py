@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 
 from orchestrator.adapters.kafka_log import partition_of
+from orchestrator.kafka_access import KafkaAccess
 from schemas.base import Record, RequestType, encode_headers, encode_value
 from schemas.evm import EventName
 from schemas.requests import (
@@ -97,11 +98,9 @@ def values(requests: int) -> Iterator[tuple[str, list[bytes]]]:
         yield key, [value.replace(old, new).replace(*hashes) for value in template]
 
 
-async def write(servers: str, requests: int) -> int:
+async def write(kafka: KafkaAccess, requests: int) -> int:
     """Append the past of so many requests; how many facts that is."""
-    producer = AIOKafkaProducer(
-        bootstrap_servers=servers, acks="all", max_batch_size=900_000, linger_ms=0
-    )
+    producer = kafka.producer(acks="all", max_batch_size=900_000, linger_ms=0)
     await producer.start()
     headers = [encode_headers(Record(fact, _AT))[:2] for fact in life()]
     batches = {number: producer.create_batch() for number in range(REQUESTS.partitions)}
@@ -122,12 +121,10 @@ async def write(servers: str, requests: int) -> int:
     return count
 
 
-async def commit_all(servers: str, groups: list[str]) -> None:
+async def commit_all(kafka: KafkaAccess, groups: list[str]) -> None:
     """As if these consumer groups had read everything, as they have when a service restarts."""
     for group in groups:
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=servers, group_id=group, enable_auto_commit=False
-        )
+        consumer = kafka.consumer(group_id=group, enable_auto_commit=False)
         await consumer.start()
         seats = [
             TopicPartition(topic.name, number)

@@ -18,6 +18,7 @@ from orchestrator.dev.bench.figures import Figure, Findings
 from orchestrator.dev.bench.log_tail import LogTail
 from orchestrator.dev.bench.machine import cpu_seconds, resident_bytes
 from orchestrator.dev.bench.world import ROLES, Run, World, world
+from orchestrator.kafka_access import KafkaAccess
 from schemas.base import Position
 from schemas.requests import RequestFact
 from schemas.topics import LANES, REQUESTS
@@ -55,9 +56,9 @@ async def rates(run: Run) -> Findings:
     ]
     run.say(f"fold {folds[0][0]:,.0f}/s, with decoding {folds[0][1]:,.0f}/s")
     async with world(chain_ids=[CHAIN], parts={"kafka", "postgres", "chains"}) as place:
-        servers = place.stack.kafka.bootstrap_servers
-        facts = await past.write(servers, run.size(25_000, 10_000))
-        replays = [await _replay(servers) for _ in range(run.rounds)]
+        kafka = place.stack.kafka.access
+        facts = await past.write(kafka, run.size(25_000, 10_000))
+        replays = [await _replay(kafka) for _ in range(run.rounds)]
         rebuilt, cpu = await _rebuild(place, facts)
     run.say(f"replay {max(replays):,.0f}/s, rebuild {rebuilt:,.0f}/s")
     findings.figures += [
@@ -68,9 +69,9 @@ async def rates(run: Run) -> Findings:
     return findings
 
 
-async def _replay(servers: str) -> float:
+async def _replay(kafka: KafkaAccess) -> float:
     """As a role does it when partitions are assigned: read, decode, fold."""
-    log = KafkaLog(servers, "bench-replay")
+    log = KafkaLog(kafka, "bench-replay")
     states: dict[str, RequestState] = {}
     count, started = 0, time.process_time()
     async for _, messages in log.replay(REQUESTS, dict.fromkeys(range(REQUESTS.partitions), 0)):
@@ -119,10 +120,10 @@ async def restart(run: Run) -> Findings:
     findings = Findings()
     for facts in (100_000, 1_000_000)[: 1 if run.quick else None]:
         async with world(chain_ids=[CHAIN]) as place:
-            servers = place.stack.kafka.bootstrap_servers
-            written = await past.write(servers, facts // past.FACTS_PER_REQUEST)
-            await past.commit_all(servers, GROUPS)
-            async with LogTail(servers, [LANES], ["TransactionBroadcast"]) as tail:
+            kafka = place.stack.kafka.access
+            written = await past.write(kafka, facts // past.FACTS_PER_REQUEST)
+            await past.commit_all(kafka, GROUPS)
+            async with LogTail(kafka, [LANES], ["TransactionBroadcast"]) as tail:
                 started = time.monotonic()
                 await place.stack.kuro.mint_many(1, chainId=CHAIN, amount="1")
                 starting = asyncio.create_task(place.start(*(r for r in ROLES if r != "api")))

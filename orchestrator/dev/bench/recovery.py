@@ -25,9 +25,9 @@ async def recovery(run: Run) -> Findings:
     findings = Findings()
     async with world(chain_ids=[CHAIN]) as place:
         await place.start(*ROLES)
-        servers = place.stack.kafka.bootstrap_servers
+        kafka = place.stack.kafka.access
         topics = [KURO_EVENTS, EVM_EVENTS, REQUESTS, LANES]
-        async with LogTail(servers, topics, list(WORK.values())) as tail:
+        async with LogTail(kafka, topics, list(WORK.values())) as tail:
             load = asyncio.create_task(_load(place))
             try:
                 for role, kind in WORK.items():

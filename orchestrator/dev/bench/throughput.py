@@ -49,7 +49,7 @@ async def _relaying_at(run: Run, gas_limit: int, count: int, findings: Findings)
         chain, approver = place.stack.chains[CHAIN], Approver(place.stack)
         ours, theirs = place.stack.wallets.relayers[CHAIN]
         place.environment[f"RELAYER_PRIVATE_KEY_{CHAIN}"] = ours
-        writer = KafkaWriter(place.stack.kafka.bootstrap_servers, "bench")
+        writer = KafkaWriter(place.stack.kafka.access, "bench")
         await writer.start()
         await place.start("relay")
         ceilings, rates, cpus, submitted = [], [], [], []
@@ -148,8 +148,8 @@ async def mint(place: World, chains: list[int], count: int) -> tuple[float, floa
     watches = [ChainWatch(place.stack.chains[chain]) for chain in chains]
     for watch in watches:
         await watch.start()
-    servers = place.stack.kafka.bootstrap_servers
-    async with LogTail(servers, [REQUESTS], ["RequestCompleted"]) as tail:
+    kafka = place.stack.kafka.access
+    async with LogTail(kafka, [REQUESTS], ["RequestCompleted"]) as tail:
         started = time.time()
         share = count // len(chains)
         for chain in chains:
