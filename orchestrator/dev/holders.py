@@ -11,13 +11,12 @@ import itertools
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from eth_abi.abi import decode
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
-from orchestrator.dev.chains import Chain
 from orchestrator.dev.contracts import call_view, encode_call
 from orchestrator.dev.http_client import rpc, rpc_batch
 from orchestrator.dev.launchpad import decoded, topics_of
@@ -43,10 +42,21 @@ class ContractEvent:
     log_index: int
 
 
+class Deployed(Protocol):
+    """A chain with the contract, wherever it runs."""
+
+    @property
+    def rpc_url(self) -> str: ...
+    @property
+    def contract_address(self) -> str: ...
+    @property
+    def launchpad(self) -> bool: ...
+
+
 class HolderWallets:
     """The holder of every chain: one key, `address`, funded with gas, tokens only by minting."""
 
-    def __init__(self, chains: Mapping[int, Chain], private_key: str) -> None:
+    def __init__(self, chains: Mapping[int, Deployed], private_key: str) -> None:
         self._chains = chains
         self._account = account_of(private_key)
         self._locks = {chain_id: threading.Lock() for chain_id in chains}

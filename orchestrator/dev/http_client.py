@@ -9,7 +9,7 @@ import itertools
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _counter = itertools.count(1)
@@ -33,11 +33,19 @@ class RpcError(RuntimeError):
         self.data = error.get("data")
 
 
-def request_json(method: str, url: str, body: Any = None, *, timeout: float = 30) -> Any:
+def request_json(
+    method: str,
+    url: str,
+    body: Any = None,
+    *,
+    timeout: float = 30,
+    headers: Mapping[str, str] | None = None,
+) -> Any:
     """One request with JSON in and out. Raises `HttpError`, or OSError when nobody answers."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data=data, method=method)
-    request.add_header("Content-Type", "application/json")
+    for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+        request.add_header(name, value)
     try:
         with _opener.open(request, timeout=timeout) as answer:
             return json.loads(answer.read() or b"null")

@@ -269,9 +269,10 @@ def _hang_up(request: web.Request) -> web.Response:
 
 
 def main() -> None:
-    """Serve on 127.0.0.1 until killed; refuses to start when its key does not prove itself."""
+    """Serve until killed; refuses to start when its key does not prove itself."""
     parser = argparse.ArgumentParser(prog="python -m orchestrator.dev.kms_server")
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host", default="127.0.0.1", help="where to listen (%(default)s)")
     parser.add_argument("--keys", type=Path, required=True, help="file of the keys, mode 0600")
     parser.add_argument("--region", default="us-east-1")
     options = parser.parse_args()
@@ -279,7 +280,7 @@ def main() -> None:
     server = KmsServer(KeyStore(options.keys, options.region))
     web.run_app(
         server.application(),
-        host="127.0.0.1",
+        host=options.host,
         port=options.port,
         print=lambda *_: None,
         access_log=None,

@@ -303,16 +303,17 @@ def _hang_up(request: web.Request) -> web.Response:
 
 
 def main() -> None:
-    """Serve on 127.0.0.1 until killed."""
+    """Serve until killed."""
     parser = argparse.ArgumentParser(prog="python -m orchestrator.dev.kuro_simulator")
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host", default="127.0.0.1", help="where to listen (%(default)s)")
     parser.add_argument("--pending-limit", type=int, default=5_000)
     parser.add_argument("--journal", type=Path, help="file that keeps pending requests")
     options = parser.parse_args()
     simulator = KuroSimulator(options.pending_limit, options.journal)
     web.run_app(
         simulator.application(),
-        host="127.0.0.1",
+        host=options.host,
         port=options.port,
         print=lambda *_: None,
         access_log=None,

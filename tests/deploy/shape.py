@@ -15,7 +15,7 @@ import yaml
 from tests.tidy.project import ROOT
 
 COMPOSE = ROOT / "docker-compose.yml"
-OVERLAY = ROOT / "deploy" / "compose.dev.yml"
+OVERLAY = ROOT / "docker-compose.dev.yml"
 EXAMPLE = ROOT / "deploy" / "compose.env.example"
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 OWN_IMAGE = "stablecoin-orchestrator"
@@ -41,7 +41,7 @@ def own(path: Path = COMPOSE) -> dict[str, dict[str, Any]]:
     return {
         name: service
         for name, service in services(path).items()
-        if base[name]["image"].startswith(OWN_IMAGE)
+        if name in base and base[name]["image"].startswith(OWN_IMAGE)
     }
 
 

