@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import structlog
+
 from orchestrator.core.lanes import LaneState
 from orchestrator.errors import RETRYABLE, RpcError, RpcProblem
 from schemas.lanes import (
@@ -28,6 +30,7 @@ class Outcome:
     underpriced: list[TransactionPrepared] = field(default_factory=list)
     wrong_gas: list[TransactionPrepared] = field(default_factory=list)
     spent: bool = False
+    spent_only: bool = False
     gap: bool = False
     poor: bool = False
     trouble: str | None = None
@@ -45,7 +48,7 @@ def weigh(
 ) -> Outcome:
     """A hash and "already known" both mean that a node has the bytes. A hash for what a node had
     taken before means that it was lost. Nothing is known after a node's own trouble."""
-    found = Outcome()
+    found, too_low = Outcome(), 0
     for transaction, answer in zip(transactions, answers, strict=True):
         problem = answer.problem if isinstance(answer, RpcError) else None
         if problem is None or problem is RpcProblem.ALREADY_KNOWN:
@@ -64,7 +67,25 @@ def weigh(
         found.spent |= problem is RpcProblem.NONCE_TOO_LOW
         found.gap |= problem is RpcProblem.NONCE_TOO_HIGH
         found.poor |= problem is RpcProblem.INSUFFICIENT_FUNDS
+        too_low += problem is RpcProblem.NONCE_TOO_LOW
+    found.spent_only = too_low == len(found.refused)
     return found
+
+
+def tell_refusals(
+    log: structlog.stdlib.BoundLogger,
+    transactions: Sequence[TransactionPrepared],
+    outcome: Outcome,
+) -> None:
+    """One line, about the first. A nonce that is spent was mined since the last look, as a rule,
+    and the next look says by what: that alone is nobody's business."""
+    if not outcome.refused:
+        return
+    tx_hash, reason = next(iter(outcome.refused.items()))
+    first = next(item for item in transactions if item.tx_hash == tx_hash)
+    about = {"count": len(outcome.refused), "tx_hash": tx_hash, "nonce": first.nonce}
+    tell = log.info if outcome.spent_only else log.warning
+    tell("transactions not taken", **about, relay=first.relay, reason=reason)
 
 
 def _taken(

@@ -186,9 +186,12 @@ class Decider:
 
     def _tell(self, facts: Sequence[Fact]) -> None:
         for fact in facts:
-            log.debug("fact appended", fact=fact)
+            state = self._book.state(_request_key(fact))
+            chain_id = state.received.chain_id if state and state.received else None
+            told = log if chain_id is None else log.bind(chain_id=chain_id)
+            told.debug("fact appended", fact=fact)
             if fact.kind in ("RequestFailed", "RequestRejected"):
-                log.warning("request ended", fact=fact)
+                told.warning("request ended", fact=fact)
 
 
 def _request_key(fact: Fact) -> str:

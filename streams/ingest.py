@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 from orchestrator.adapters.evm_rpc import EvmNode
 from orchestrator.adapters.kafka_log import KafkaLog, KafkaWriter, partition_of
 from orchestrator.adapters.kuro import KuroSource
+from orchestrator.closing import ended
 from orchestrator.config import Config, Need
 from orchestrator.errors import LogUnavailable
 from schemas.topics import EVM_EVENTS, KURO_EVENTS
@@ -47,7 +48,7 @@ class Duties(ConsumerRebalanceListener):  # type: ignore[misc]
         for partition in sorted(set(assigned) & set(self._jobs) - set(self._running)):
             tasks = []
             for name, job in self._jobs[partition]:
-                log.info("duty taken", duty=name)
+                log.info("duty taken", **_named(name))
                 task = asyncio.create_task(job(), name=name)
                 task.add_done_callback(self._ended)
                 tasks.append(task)
@@ -61,9 +62,8 @@ class Duties(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _stop(self, partition: TopicPartition) -> None:
         tasks = self._running.pop(partition)
         for task in tasks:
-            log.info("duty left", duty=task.get_name())
-            task.cancel()
-        await asyncio.wait(tasks)
+            log.info("duty left", **_named(task.get_name()))
+        await ended(tasks)
 
     async def close(self) -> None:
         for partition in list(self._running):
@@ -91,6 +91,12 @@ async def run_ingest(config: Config, stop: asyncio.Event) -> None:
         stopping.cancel()
         if duties.failed.done():
             duties.failed.result()
+
+
+def _named(duty: str) -> dict[str, str | int]:
+    """A duty for a log line; of a follower, its chain too."""
+    _, _, last = duty.rpartition(" ")
+    return {"duty": duty, "chain_id": int(last)} if last.isdigit() else {"duty": duty}
 
 
 async def _consumer(config: Config) -> AIOKafkaConsumer:

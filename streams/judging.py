@@ -53,7 +53,8 @@ class Judging:
         """Why a simulated call failed. Past its deadline, only a final block may say so: until then
         the work waits. Trouble with the node or the wallet is no judgement on the request."""
         if error.problem is not RpcProblem.REVERTED:
-            log.warning("call not judged yet", relay=item.relay, reason=str(error))
+            about = {"chain_id": item.chain_id, "wallet": self._wallet, "relay": item.relay}
+            log.warning("call not judged yet", **about, reason=str(error))
             return None
         if view.head.timestamp < item.deadline and not await self._reverts_at(item, view.head):
             return None

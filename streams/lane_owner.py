@@ -34,7 +34,7 @@ from orchestrator.ports import ChainNode, FactLog, OwnedLog, Wallet
 from schemas.base import UnreadableRecord
 from schemas.lanes import LaneFact, LaneOpened, TransactionPrepared
 from schemas.topics import LANES
-from streams.broadcasting import Outcome, weigh
+from streams.broadcasting import Outcome, tell_refusals, weigh
 from streams.controls import Controls
 from streams.fitness import Fitness
 from streams.judging import Judging, rewritten
@@ -327,11 +327,12 @@ class LaneOwner:
         )
         await self._append(owned, facts)
         if facts:
-            self._log.warning("replaced at higher fees", count=len(facts), lowest=versions[0].nonce)
+            self._log.warning("replaced at higher fees", count=len(facts), nonce=versions[0].nonce)
         if reasons:
             (self._refused if gas_refused else self._capped).update(reasons)
-            first = next(iter(reasons.values()))
-            self._log.error("cannot be replaced", count=len(reasons), reason=first)
+            tx_hash, first = next(iter(reasons.items()))
+            about = {"count": len(reasons), "tx_hash": tx_hash, "reason": first}
+            self._log.error("cannot be replaced", **about)
 
     async def _send(
         self, owned: OwnedLog, transactions: Sequence[TransactionPrepared]
@@ -350,10 +351,7 @@ class LaneOwner:
         await self._replace(owned, outcome.wrong_gas, gas_refused=True)
         for tx_hash, text in outcome.refused.items():
             self._refused.setdefault(tx_hash, text)
-        if outcome.refused:
-            tx_hash, first = next(iter(outcome.refused.items()))
-            told = {"count": len(outcome.refused), "tx_hash": tx_hash, "reason": first}
-            self._log.warning("transactions not taken", **told)
+        tell_refusals(self._log, transactions, outcome)
         if outcome.spent:
             self._head_hash = ""
         if outcome.gap:

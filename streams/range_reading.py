@@ -54,6 +54,7 @@ class RangeReader:
         self._topics = list(topics)
         self._masks = masks_of(contract, topics)
         self._doubted: dict[str, int] = {}
+        self._log = log.bind(chain_id=node.chain_id)
 
     async def read(self, first: int, last: int) -> Section:
         try:
@@ -132,7 +133,9 @@ class RangeReader:
         fresh = more.keys() - found.keys()
         if fresh:
             self.missed += len(fresh)
-            log.warning("a node left out logs", blocks=sorted({seat[0] for seat in fresh})[:10])
+            self._log.warning(
+                "a node left out logs", blocks=sorted({seat[0] for seat in fresh})[:10]
+            )
             found.update(more)
 
     async def _settle(
@@ -158,7 +161,7 @@ class RangeReader:
         for head in doubtful:
             if self._doubted.pop(head.hash, 0) >= DOUBTS_BEFORE_ACCEPTING:
                 self.accepted += 1
-                log.error(
+                self._log.error(
                     "a doubt about missing logs stays", block=head.number, block_hash=head.hash
                 )
         if len(self._doubted) > LARGEST_MEMORY:

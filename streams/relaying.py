@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from orchestrator.closing import ended
 from orchestrator.ports import Message
 from schemas.base import UnreadableRecord
 from schemas.controls import OrderFact
@@ -53,6 +54,7 @@ class Relayer:
         self._makers = dict(lanes)
         self._owners: dict[str, Owner] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._leaving: set[asyncio.Future[None]] = set()
         self._unknown: set[str] = set()
 
     @property
@@ -106,10 +108,12 @@ class Relayer:
             owner.hurry()
 
     async def _stop(self, key: str) -> None:
+        """Goes on by itself should the assignment change once more meanwhile."""
         self._owners.pop(key)
-        task = self._tasks.pop(key)
-        task.cancel()
-        await asyncio.wait({task})
+        leaving = asyncio.ensure_future(ended([self._tasks.pop(key)]))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+        await asyncio.shield(leaving)
 
     async def close(self) -> None:
         for key in list(self._owners):

@@ -144,7 +144,7 @@ class SigningDesk:
         elif terms.profile.digest(owed.approval) != owed.digest:
             problem = "the drafted digest is not the digest of the drafted approval"
         if problem:
-            log.error("refusing to sign", request=owed.request_key, reason=problem)
+            _about(owed).error("refusing to sign", reason=problem)
             self.problem = f"{owed.request_key}: {problem}"
         return problem is None
 
@@ -169,10 +169,10 @@ class SigningDesk:
                     signer=address,
                 )
                 await self._writer.append(REQUESTS, [fact])
-                log.debug("fact appended", fact=fact)
+                _about(owed).debug("fact appended", fact=fact)
             except (SigningError, GuardUnavailable, LogUnavailable) as error:
                 self.problem = str(error)
-                log.warning("no signature yet", request=owed.request_key, reason=str(error))
+                _about(owed).warning("no signature yet", reason=str(error))
                 await backoff.sleep(hurry)
                 continue
             self.problem = None
@@ -190,13 +190,12 @@ class SigningDesk:
             self.refused.pop(key, None)
             return True
         if not refusal.alarming:
-            log.info("not to be signed yet", request=key, reason=refusal.detail)
+            _about(owed).info("not to be signed yet", reason=refusal.detail)
         elif self.refused.get(key) != refusal.detail:
             self.refused[key] = refusal.detail
             GUARD_REFUSALS.labels(refusal.kind).inc()
-            log.error(
+            _about(owed).error(
                 "the guard refuses a signature",
-                request=key,
                 attempt=owed.attempt,
                 digest=owed.digest,
                 kind=refusal.kind.value,
@@ -221,3 +220,10 @@ class SigningDesk:
             deadline=approval.deadline,
             proof=owed.proof if profile.sequential else None,
         )
+
+
+def _about(owed: Sign) -> structlog.stdlib.BoundLogger:
+    bound: structlog.stdlib.BoundLogger = log.bind(
+        request=owed.request_key, chain_id=owed.approval.chain_id
+    )
+    return bound

@@ -18,10 +18,14 @@ from typing import Any
 
 import aiokafka
 import faust
+import structlog
+from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 
 from orchestrator.kafka_access import KafkaAccess
+
+log = structlog.get_logger(__name__)
 
 
 def broker_of(kafka: KafkaAccess) -> dict[str, Any]:
@@ -100,6 +104,14 @@ class Batches(driver.Consumer):
     def _new_offset(self, tp: TP) -> int | None:
         generation, offset = self._read_up_to.get(tp, (None, None))
         return offset if generation == self.app.consumer_generation_id else None
+
+    async def perform_seek(self) -> None:
+        """Nothing when the assignment moves meanwhile: a seek comes with the new one. aiokafka's
+        refusal would end the role (seen as soon as a second worker came)."""
+        try:
+            await super().perform_seek()
+        except (IllegalStateError, AssertionError) as error:
+            log.info("the assignment moved during a seek", reason=repr(error))
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Nothing: what is missing between two offsets does not hold back a commit."""

@@ -208,7 +208,11 @@ class Endpoints:
             return await self._counted(endpoint, requests)
         except BatchRefused as refusal:
             log.warning(
-                "batch refused", node=endpoint.name, size=len(requests), reason=str(refusal)
+                "batch refused",
+                chain_id=self.chain_id,
+                node=endpoint.name,
+                size=len(requests),
+                reason=str(refusal),
             )
             endpoint.refuse_batches_above(len(requests) // 2)
             return await self._batched(endpoint, requests)

@@ -22,7 +22,7 @@ from aiokafka.errors import (
 )
 from aiokafka.partitioner import DefaultPartitioner
 
-from orchestrator.closing import closed
+from orchestrator.closing import closed, heed_cancellation
 from orchestrator.core.belonging import traceparent
 from orchestrator.errors import Fenced, LogUnavailable
 from orchestrator.kafka_access import KafkaAccess
@@ -172,8 +172,10 @@ class KafkaOwnedLog:
                 await _delivered(self._producer, items)
         except (ProducerFenced, InvalidProducerEpoch) as error:
             self._fenced = True
+            heed_cancellation()
             raise Fenced(f"{self.transactional_id} has a later owner") from error
         except KafkaError as error:
+            heed_cancellation()
             raise LogUnavailable(f"appending to {topic.name}: {error!r}") from error
 
     async def close(self) -> None:

@@ -237,8 +237,7 @@ class KuroSource:
             if response.status != 200:
                 raise ValueError(f"HTTP {response.status}")
         if len(body) > LARGEST_LIST_BYTES:
-            text = f"kuro's list is larger than {LARGEST_LIST_BYTES} bytes, its beginning is taken"
-            log.error(text)
+            log.error("kuro's list is too large, its beginning is taken", most=LARGEST_LIST_BYTES)
         return items_of(bytes(body), may_be_cut=len(body) > LARGEST_LIST_BYTES)
 
     def _delay(self, failures: int) -> float:

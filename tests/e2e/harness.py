@@ -8,6 +8,8 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
+from aiokafka.admin import AIOKafkaAdminClient
+
 from orchestrator.adapters.kafka_log import KafkaLog
 from orchestrator.core.launchpad_profile import contract_id
 from orchestrator.dev.http_client import HttpError, request_json, rpc
@@ -130,3 +132,15 @@ async def until(
             told = await story() if story else ""
             raise AssertionError(f"not within {patience_seconds} s: {what}\n{told}")
         await asyncio.sleep(0.2)
+
+
+async def members_of(world: World, role: str) -> list[str]:
+    """Who is in a role's consumer group now, as the broker says: member ids."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=world.environment["KAFKA_BOOTSTRAP_SERVERS"])
+    await admin.start()
+    try:
+        [answer] = await admin.describe_consumer_groups([f"orchestrator-{role}"])
+    finally:
+        await admin.close()
+    [(_, _, _, _, _, members, *_)] = answer.groups
+    return [member[0] for member in members]

@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from orchestrator.dev.service import Service
 from orchestrator.dev.stack import EmbeddedStack
-from tests.e2e.harness import World
+from tests.e2e.harness import World, members_of
 from tests.e2e.invariants import invariants_hold
 
 COMMANDS = {
@@ -20,6 +20,9 @@ COMMANDS = {
     "project": ["project"],
     "api": ["api"],
 }
+
+IN_GROUPS = ("decide", "sign", "relay", "ingest")
+"""Partitions are handed to these by the broker; one projector writes by a lock of the database."""
 
 
 class Fleet:
@@ -78,3 +81,5 @@ async def test_a_role_stopped_with_sigterm_leaves_its_group_and_ends_well(
         await part.stop()
         assert part._child is not None
         assert part._child.code == 0, part.log.read_text()[-2000:]
+        if name in IN_GROUPS:
+            assert await members_of(world, name) == [], "it leaves before it ends"
