@@ -111,7 +111,7 @@ class Settings(BaseModel):
     fee_cap_wei: Annotated[int, Field(ge=1)] = 500 * 10**9
     priority_fee_wei: Annotated[int, Field(ge=0)] = 10**9
     replace_after_blocks: Annotated[int, Field(ge=1, le=10_000)] = 5
-    gas_learning: bool = False
+    gas_learning: bool = True
     wallet_low_wei: Annotated[int, Field(ge=0)] = 10**17
     host: str = "0.0.0.0"  # noqa: S104 - a service in a container listens on all its addresses
     port: Annotated[int, Field(ge=0, le=65_535)] = 3000

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from orchestrator.core.chain import Head, Receipt
 from orchestrator.core.guarding import Entry, Refusal
 from orchestrator.errors import RpcError
-from schemas.base import Fact, Position
+from schemas.base import Fact, Record
 from schemas.dead_letters import DeadLetter
 from schemas.topics import Topic
 
@@ -181,9 +181,9 @@ class Message(Protocol):
 class LogWriter(Protocol):
     """Appends facts, at least once, without owning anything."""
 
-    async def append(self, topic: Topic, facts: Sequence[Fact]) -> list[Position]:
-        """Returns once all are acknowledged by all in-sync replicas. Raises LogUnavailable; then
-        some of the facts may stand on the log."""
+    async def append(self, topic: Topic, facts: Sequence[Fact]) -> list[Record]:
+        """Each as it stands on the log, once all are acknowledged by all in-sync replicas. Raises
+        LogUnavailable; then some of the facts may stand on the log."""
 
 
 class OwnedLog(Protocol):

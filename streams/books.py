@@ -16,7 +16,7 @@ import structlog
 from orchestrator.core.lifecycle import RequestState, Stage, Verdict, evolve
 from orchestrator.core.order_reasons import why_refused
 from orchestrator.ports import LogReader, Message
-from schemas.base import Position, Record, UnreadableRecord
+from schemas.base import Position, Record, UnreadableRecord, encode_value
 from schemas.dead_letters import DeadLetter, DeadLetterReason
 from schemas.requests import OrderReported, RequestFact
 from schemas.topics import REQUESTS
@@ -97,6 +97,22 @@ class Book:
         letters = [self._read(message) for message in messages]
         return [letter for letter in letters if letter is not None]
 
+    def wrote(self, records: Sequence[Record]) -> None:
+        """Fold what this process itself appended, as acknowledged: what follows from it need not
+        wait until the stream brings it back. Only where nothing unread stands before it, so that a
+        state stays the fold of a prefix of the log; the rest is left to the stream, which passes
+        over what was folded here."""
+        if not self._ready.is_set():
+            return
+        for record in records:
+            assert record.position is not None
+            page = self._pages.get(record.position.partition)
+            if page is None or page.next_offset != record.position.offset:
+                continue
+            refused = self._fold_record(page, record)
+            if refused is not None:
+                page.refused[record.position.offset] = refused
+
     def _read(self, message: Message) -> DeadLetter | None:
         page = self._pages.get(message.partition)
         if page is None:
@@ -106,15 +122,21 @@ class Book:
         return self._fold(page, message)
 
     def _fold(self, page: Page, message: Message) -> DeadLetter | None:
-        page.next_offset = message.offset + 1
         position = Position(message.topic, message.partition, message.offset)
         try:
             record = REQUESTS.decode(message.value, position)
         except UnreadableRecord as error:
+            page.next_offset = message.offset + 1
             return DeadLetter.of(
                 DeadLetterReason.MALFORMED, str(error), message.value or b"", origin=str(position)
             )
-        assert isinstance(record.fact, RequestFact)
+        return self._fold_record(page, record, message.value or b"")
+
+    def _fold_record(
+        self, page: Page, record: Record, raw: bytes | None = None
+    ) -> DeadLetter | None:
+        assert isinstance(record.fact, RequestFact) and record.position is not None
+        page.next_offset = record.position.offset + 1
         key = record.fact.request_key
         state, verdict = evolve(page.states.get(key), record)
         if verdict is Verdict.APPLIED and state is not None:
@@ -124,7 +146,7 @@ class Book:
                 return None
         elif verdict is Verdict.REPEATED:
             return None
-        return _refused(record, verdict, message.value or b"", state)
+        return _refused(record, verdict, encode_value(record) if raw is None else raw, state)
 
 
 _REFUSALS = {

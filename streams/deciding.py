@@ -15,7 +15,7 @@ from orchestrator.core.reporting import reported
 from orchestrator.core.terms import Terms
 from orchestrator.errors import LogUnavailable
 from orchestrator.ports import LogWriter, Message
-from schemas.base import Fact, Position, UnreadableRecord
+from schemas.base import Fact, Position, Record, UnreadableRecord
 from schemas.controls import OrderFact
 from schemas.dead_letters import DeadLetter, DeadLetterReason
 from schemas.lanes import CancellationRequested, RelayRequested
@@ -106,7 +106,7 @@ class Decider:
         backoff = Backoff(longest_seconds=10)
         while facts:
             try:
-                await self._writer.append(topic, facts)
+                self._wrote(topic, await self._writer.append(topic, facts))
                 for fact in facts:
                     if isinstance(fact, DeadLetter):
                         log.warning("dead letter", fact=fact)
@@ -115,20 +115,26 @@ class Decider:
                 log.warning("log unavailable, trying again", reason=str(error))
                 await backoff.sleep()
 
+    def _wrote(self, topic: Topic, records: Sequence[Record]) -> None:
+        """What now stands on the log moves a state, and may owe the next fact already."""
+        if topic is REQUESTS:
+            self._book.wrote(records)
+            self._awake.set()
+
     async def run(self) -> None:
         """Append what is owed, whenever a state has moved; until cancelled."""
         while True:
             await self._awake.wait()
             self._awake.clear()
             keys, self._book.touched = self._book.touched, set()
-            for topic, facts in self._owed(keys).items():
-                await self._append(TOPICS[topic], facts)
+            owed = self._owed(keys).items()
+            await asyncio.gather(*(self._append(TOPICS[topic], facts) for topic, facts in owed))
 
     async def _append(self, topic: Topic, facts: Sequence[Fact]) -> None:
         """Once; when the log is away, what is owed is looked at again before it is tried again: an
         order may have come in the meantime."""
         try:
-            await self._writer.append(topic, facts)
+            self._wrote(topic, await self._writer.append(topic, facts))
         except LogUnavailable as error:
             log.warning("log unavailable, trying again", reason=str(error))
             for fact in facts:

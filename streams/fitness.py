@@ -5,8 +5,6 @@ The balance is asked for beside the head, never on the way of the work.
 
 from __future__ import annotations
 
-import asyncio
-
 import structlog
 
 from orchestrator.config import ChainConfig, Settings
@@ -17,15 +15,12 @@ from orchestrator.core.pool import patience_seconds
 from schemas.lanes import LaneFact, RelayRefusal, WalletRestored, WalletSetAside
 from streams.judging import refused
 from streams.preparing import Preparing
+from streams.retrying import loop_seconds
 
 WATCHED_EVERY_SECONDS = 10.0
 DOUBTED_EVERY_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 class Funds:
@@ -45,10 +40,10 @@ class Funds:
 
     def due(self) -> bool:
         pause = DOUBTED_EVERY_SECONDS if self._doubted else WATCHED_EVERY_SECONDS
-        return _now() - self._asked_at >= pause
+        return loop_seconds() - self._asked_at >= pause
 
     def saw(self, balance_wei: int) -> None:
-        self.balance_wei, self._asked_at, self._doubted = balance_wei, _now(), False
+        self.balance_wei, self._asked_at, self._doubted = balance_wei, loop_seconds(), False
         low = balance_wei < self._low_wei
         if low and not self._warned:
             log.warning(
@@ -113,7 +108,7 @@ class Fitness:
     def give_back(self, state: LaneState, reason: str, view: ChainView | None) -> list[LaneFact]:
         """What has never had a nonce here, for other wallets: the refusal on this lane's own log
         settles it here for ever, before anybody can assign it anew."""
-        wallets, now = len(self._chain.wallets), _now()
+        wallets, now = len(self._chain.wallets), loop_seconds()
         facts: list[LaneFact] = [
             refused(item, RelayRefusal.WALLET_UNFIT, reason, view)
             for item in unstarted(state)

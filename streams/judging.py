@@ -56,11 +56,11 @@ class Judging:
             about = {"chain_id": item.chain_id, "wallet": self._wallet, "relay": item.relay}
             log.warning("call not judged yet", **about, reason=str(error))
             return None
-        if view.head.timestamp < item.deadline and not await self._reverts_at(item, view.head):
+        if view.head.timestamp < item.deadline and not await self.reverts_at(item, view.head):
             return None
         return await self._refusal(item, view, error.detail)
 
-    async def _reverts_at(self, item: RelayRequested, block: Head) -> bool:
+    async def reverts_at(self, item: RelayRequested, block: Head) -> bool:
         """True when the call fails on this very block as well. The estimate saw the pending one,
         which may stand beyond the deadline, or hold what a reorganisation takes back."""
         try:

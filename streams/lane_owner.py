@@ -41,7 +41,7 @@ from streams.judging import Judging, rewritten
 from streams.lane_orders import LaneOrders
 from streams.looking import behind, head_and_balance, seen_at
 from streams.preparing import Preparing
-from streams.retrying import Backoff, awoken
+from streams.retrying import Backoff, awoken, loop_seconds
 
 log = structlog.get_logger(__name__)
 
@@ -53,11 +53,6 @@ HEALED_AFTER_BLOCKS = 2
 """A hole among the nonces gets a no-op when it is still there so many blocks later: the other's
 transaction usually comes back by itself."""
 ALARMING = ("LaneHalted", "NonceTaken", "TransactionOrphaned")
-
-
-def _now() -> float:
-    """Seconds of the event loop's clock."""
-    return asyncio.get_running_loop().time()
 
 
 class LaneOwner:
@@ -203,7 +198,7 @@ class LaneOwner:
         inbox, self._inbox = self._inbox, []
         for request in inbox:
             self._fold(request)
-        if _now() - self._looked_at >= self._settings.head_poll_seconds:
+        if loop_seconds() - self._looked_at >= self._settings.head_poll_seconds:
             await self._look(owned)
         state = self._state
         await self._append(owned, self._orders.given_up(state, self._view))
@@ -228,7 +223,7 @@ class LaneOwner:
             self._orders.lifted, self._rebroadcast_at = False, float("-inf")
         fresh = [item for item in unsent(state) if item.tx_hash not in self._refused]
         await self._send(owned, fresh)
-        if _now() - self._rebroadcast_at >= REBROADCAST_AFTER_SECONDS:
+        if loop_seconds() - self._rebroadcast_at >= REBROADCAST_AFTER_SECONDS:
             await self._send_again(owned)
         self._explain()
 
@@ -246,6 +241,8 @@ class LaneOwner:
         if self._orders.held(self._view) is not None:
             facts = [fact for fact in facts if not isinstance(fact, TransactionPrepared)]
         await self._append(owned, facts)
+        if facts and self._preparing.unfinished:
+            self._awake.set()
         trouble = self._preparing.trouble
         if trouble is not None:
             self.reason = str(trouble)
@@ -254,7 +251,7 @@ class LaneOwner:
 
     async def _look(self, owned: OwnedLog) -> None:
         """Ask the chain once, when it has a new head, and append what follows."""
-        self._looked_at = _now()
+        self._looked_at = loop_seconds()
         node = self._node.pinned()
         head = await head_and_balance(node, self._state.wallet, self._fitness.funds)
         if head.hash == self._head_hash and not self._state.reverted:
@@ -355,7 +352,7 @@ class LaneOwner:
         if outcome.spent:
             self._head_hash = ""
         if outcome.gap:
-            self._rebroadcast_at = min(self._rebroadcast_at, _now() - 4.0)
+            self._rebroadcast_at = min(self._rebroadcast_at, loop_seconds() - 4.0)
         if outcome.poor:
             self._fitness.funds.doubt()
         if outcome.trouble is not None:
@@ -365,7 +362,7 @@ class LaneOwner:
 
     async def _send_again(self, owned: OwnedLog) -> None:
         """The oldest unmined ones, and as many more as it takes to find none that was lost."""
-        self._rebroadcast_at = _now()
+        self._rebroadcast_at = loop_seconds()
         everything = unmined(self._state)
         for start in range(0, len(everything), REBROADCAST_AT_ONCE):
             outcome = await self._send(owned, everything[start : start + REBROADCAST_AT_ONCE])

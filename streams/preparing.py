@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from orchestrator.config import ChainConfig, Settings
 from orchestrator.core.chain import ChainView
 from orchestrator.core.fees import Fees, first_quote, replacement, with_margin
-from orchestrator.core.gas import ESTIMATED_ANYWAY, call_shape
+from orchestrator.core.gas import Shape, call_shape
 from orchestrator.core.lanes import LaneState
 from orchestrator.core.turns import Work, in_turn
 from orchestrator.errors import RpcError, RpcProblem
@@ -20,6 +21,11 @@ from streams.judging import Judging
 SIGNED_BETWEEN_BREATHS = 16
 """Signing holds the event loop; after so many others get their turn."""
 
+PREPARED_AT_ONCE = 256
+ESTIMATED_AT_ONCE = 64
+"""So much work at most in one pass, and so many estimates: the first of a burst are out before the
+last are signed, and before the node has estimated all of them."""
+
 USUAL_GAS = 150_000
 """What a call of ours is taken to need before one was prepared (measured: 90,000 to 120,000)."""
 
@@ -28,7 +34,8 @@ NO_OP_DATA = "0x"
 
 
 class Preparing:
-    """Prepares for one wallet. Keeps the last look at the chain and that head's fees."""
+    """Prepares for one wallet. Keeps the last look at the chain, that head's fees, and which shapes
+    of calls that head was seen to take."""
 
     def __init__(
         self,
@@ -47,14 +54,20 @@ class Preparing:
         self._view: ChainView | None = None
         self._asked: tuple[str, int] = ("", 0)
         self._usual_gas = USUAL_GAS
+        self._taken: dict[Shape, bool] = {}
+        self._waited: set[str] = set()
         self.trouble: RpcError | None = None
         """Why the last batch left work waiting, if it did."""
+        self.unfinished = False
+        """Whether the last batch left work to the next only for being large."""
         self.held_back: set[str] = set()
         """What this head does not execute yet: calls that wait for their turn."""
 
     def saw(self, view: ChainView) -> None:
         self._view = view
         self.held_back.clear()
+        self._taken.clear()
+        self._waited.clear()
 
     def choose(
         self, state: LaneState, in_flight_limit: int, withheld: Callable[[RelayRequested], bool]
@@ -65,23 +78,27 @@ class Preparing:
 
     async def prepare(self, state: LaneState, work: Sequence[Work]) -> list[LaneFact]:
         """Each piece of work as a prepared transaction on the next nonces, or as a refusal. What
-        cannot be judged now stays out of the answer, and waits.
+        cannot be judged now stays out of the answer, and waits; so does what is too much at once.
 
         Raises RpcError when the chain cannot be asked.
         """
         assert state.next_nonce is not None
-        self.trouble = None
+        self.trouble, self.unfinished = None, False
         view = self._view
         if view is None:
             return []
-        limits, priority = await asyncio.gather(
-            self._gas_limits(state, work, view), self._priority(view)
+        if self._waited and not self._chain.profile.sequential:
+            work = sorted(work, key=lambda piece: piece.item.relay in self._waited)
+        priority, known = await asyncio.gather(
+            self._priority(view), self._known_limits(state, work[:PREPARED_AT_ONCE], view)
         )
+        limits = await self._gas_limits(work, known)
+        self.unfinished = len(limits) < len(work)
         fees = first_quote(view.head.base_fee_wei, priority, self._settings.fee_cap_wei)
         facts: list[LaneFact] = []
         nonce = state.next_nonce
         given: dict[str, int] = {}
-        for count, (piece, asked) in enumerate(zip(work, limits, strict=True), 1):
+        for count, (piece, asked) in enumerate(zip(work, limits, strict=False), 1):
             item, limit = piece.item, asked
             if isinstance(piece.follows, str):
                 limit = given.get(piece.follows)
@@ -105,34 +122,56 @@ class Preparing:
         return facts
 
     def _waits(self, item: RelayRequested, error: RpcError) -> None:
+        """It is behind all others until the next head: what waits keeps nothing else waiting."""
+        self._waited.add(item.relay)
         if self._chain.profile.sequential and error.problem is RpcProblem.REVERTED:
             self.held_back.add(item.relay)
         else:
             self.trouble = error
 
-    async def _gas_limits(
+    async def _known_limits(
         self, state: LaneState, work: Sequence[Work], view: ChainView
-    ) -> list[int | RpcError | None]:
-        """Estimates with a margin, in one round trip; or, with GAS_LEARNING, what mined calls of
-        the same shape used, which saves most estimates of a burst.
+    ) -> list[int | None]:
+        """With GAS_LEARNING, limits from what mined calls of the same shape used; None for a call
+        that is to be estimated.
 
         An estimate is also the proof that the contract takes the call, before gas is paid for it.
         So it is made anyway for what had a nonce before, for what has no time left, until enough
-        calls of the shape have succeeded, after each failure, and for one nonce in sixteen. A call
-        that would have been refused is then mined as a failure, and refused with its reason.
+        calls of the shape have succeeded, after each failure, and under a head whose state refused
+        the first call of the shape that was to be sent. What is not estimated and would have been
+        refused is mined as a failure, and refused with its reason.
 
-        None where a call follows another of the batch. Nothing is learnt where calls need an order:
-        an estimate is what shows whose turn it is."""
-        limits: list[int | RpcError | None] = [None] * len(work)
-        for place, piece in enumerate(work):
-            item, nonce = piece.item, (state.next_nonce or 0) + place
-            if isinstance(piece.follows, int):
-                limits[place] = piece.follows
-            sure = item.relay not in state.displaced and view.head.timestamp < item.deadline
-            sure = sure and not self._chain.profile.sequential
-            if self._settings.gas_learning and sure and nonce % ESTIMATED_ANYWAY != 0:
-                limits[place] = state.gas.limit(call_shape(item))
-        asked = [p for p, limit in enumerate(limits) if limit is None and work[p].follows is None]
+        Nothing is learnt where calls need an order: an estimate is what shows whose turn it is."""
+        limits: list[int | None] = []
+        learns = self._settings.gas_learning and not self._chain.profile.sequential
+        for piece in work:
+            item = piece.item
+            if not learns or item.relay in state.displaced or view.head.timestamp >= item.deadline:
+                limits.append(None)
+                continue
+            shape = call_shape(item)
+            limit = state.gas.limit(shape)
+            if limit is not None and shape not in self._taken:
+                with suppress(RpcError):
+                    self._taken[shape] = not await self._judging.reverts_at(item, view.head)
+            limits.append(limit if self._taken.get(shape) else None)
+        return limits
+
+    async def _gas_limits(
+        self, work: Sequence[Work], known: Sequence[int | None]
+    ) -> list[int | RpcError | None]:
+        """A limit for each piece of work from the first on, estimated with a margin where it is not
+        known; shorter than `known` when more would have to be estimated than go at once. None where
+        a call follows another of the batch."""
+        limits: list[int | RpcError | None] = []
+        asked: list[int] = []
+        for place, (piece, limit) in enumerate(zip(work, known, strict=False)):
+            follows = piece.follows
+            if limit is None and follows is None:
+                if len(asked) == ESTIMATED_AT_ONCE:
+                    break
+                asked.append(place)
+            limits.append(follows if isinstance(follows, int) else limit)
         items = [work[place].item for place in asked]
         calls = [Call(self._wallet.address, item.contract, item.data) for item in items]
         estimates = await self._node.estimate_gas(calls) if calls else []

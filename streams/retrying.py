@@ -7,6 +7,11 @@ import random
 from contextlib import suppress
 
 
+def loop_seconds() -> float:
+    """Seconds of the event loop's clock."""
+    return asyncio.get_running_loop().time()
+
+
 class Backoff:
     """Delays double from `first_seconds` to `longest_seconds`; each is drawn from its upper half,
     so that many waiters do not come back at once."""

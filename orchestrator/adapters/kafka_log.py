@@ -45,10 +45,9 @@ def _record(fact: Fact) -> Record:
     return Record(fact, instant(time.time()), None, traceparent(fact))
 
 
-def _sendable(fact: Fact) -> dict[str, Any]:
-    record = _record(fact)
+def _sendable(record: Record) -> dict[str, Any]:
     return {
-        "key": fact.key.encode(),
+        "key": record.fact.key.encode(),
         "value": encode_value(record),
         "headers": encode_headers(record),
     }
@@ -58,24 +57,24 @@ BATCHED_FROM = 4
 """Fewer facts go to the client one by one: it gathers those of several callers."""
 
 
-async def _delivered(
-    producer: AIOKafkaProducer, items: Sequence[tuple[str, Fact]]
-) -> list[Position]:
-    """Append facts by topic, each partition's in the given order, and await all of them; where each
-    stands, in the order of `items`.
+async def _delivered(producer: AIOKafkaProducer, items: Sequence[tuple[str, Fact]]) -> list[Record]:
+    """Append facts by topic, each partition's in the given order, and await all of them; each as it
+    stands on the log, in the order of `items`.
 
     Whole batches are handed to the client: a future, a wait and a look at the metadata for each
     record cost three times what encoding it does."""
+    records = [_record(fact) for _, fact in items]
     if len(items) < BATCHED_FROM:
-        sent = [await producer.send(topic, **_sendable(fact)) for topic, fact in items]
+        seats = zip(items, records, strict=True)
+        sent = [await producer.send(topic, **_sendable(record)) for (topic, _), record in seats]
         found = await asyncio.gather(*sent)
-        return [Position(item.topic, item.partition, item.offset) for item in found]
+        return [_placed(*pair) for pair in zip(records, found, strict=True)]
     by_seat: dict[tuple[str, int], list[int]] = {}
     for number, (topic, fact) in enumerate(items):
         by_seat.setdefault((topic, partition_of(TOPICS[topic], fact.key)), []).append(number)
     waits = []
     for (topic, partition), seated in by_seat.items():
-        numbers, rest = seated, [_sendable(items[number][1]) for number in seated]
+        numbers, rest = seated, [_sendable(records[number]) for number in seated]
         while rest:
             batch = producer.create_batch()
             full = (n for n, item in enumerate(rest) if not _fits(batch, item))
@@ -84,12 +83,17 @@ async def _delivered(
             future = await producer.send_batch(batch, topic, partition=partition)
             waits.append((future, numbers[:taken]))
             numbers, rest = numbers[taken:], rest[taken:]
-    places: dict[int, Position] = {}
     firsts = await asyncio.gather(*(future for future, _ in waits))
     for first, (_, numbers) in zip(firsts, waits, strict=True):
         for step, number in enumerate(numbers):
-            places[number] = Position(first.topic, first.partition, first.offset + step)
-    return [places[number] for number in range(len(items))]
+            records[number] = _placed(records[number], first, step)
+    return records
+
+
+def _placed(record: Record, first: Any, step: int = 0) -> Record:
+    """At so many places behind what the broker acknowledged."""
+    position = Position(first.topic, first.partition, first.offset + step)
+    return Record(record.fact, record.at, position, record.trace)
 
 
 def _fits(batch: Any, item: dict[str, Any]) -> bool:
@@ -98,14 +102,16 @@ def _fits(batch: Any, item: dict[str, Any]) -> bool:
 
 
 class KafkaWriter:
-    """Appends without owning anything: at least once, in order per partition."""
+    """Appends without owning anything: at least once, in order per partition.
+
+    Nothing lingers: what comes while a request is under way makes up the next one, so that batches
+    are as large as the broker is slow, and one alone goes at once."""
 
     def __init__(self, kafka: KafkaAccess, client_id: str) -> None:
         self._producer = kafka.producer(
             client_id=client_id,
             acks="all",
             enable_idempotence=True,
-            linger_ms=2,
             max_batch_size=262_144,
             request_timeout_ms=30_000,
         )
@@ -113,7 +119,7 @@ class KafkaWriter:
     async def start(self) -> None:
         await _started(self._producer)
 
-    async def append(self, topic: Topic, facts: Sequence[Fact]) -> list[Position]:
+    async def append(self, topic: Topic, facts: Sequence[Fact]) -> list[Record]:
         """Returns when all in-sync replicas have every fact. Raises LogUnavailable; then some of
         the facts may stand on the log, and appending them again is a no-op to every reader."""
         try:

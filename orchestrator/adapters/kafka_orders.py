@@ -105,8 +105,9 @@ async def writing(place: Place) -> AsyncIterator[KafkaWriter]:
 
 async def append(place: Place, topic: Topic, fact: Fact) -> Position:
     async with writing(place) as writer:
-        [position] = await writer.append(topic, [fact])
-    return position
+        [record] = await writer.append(topic, [fact])
+    assert record.position is not None
+    return record.position
 
 
 async def controls_now(place: Place) -> ControlState:

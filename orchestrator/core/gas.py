@@ -10,9 +10,6 @@ from schemas.lanes import RelayRequested
 SAMPLES_KEPT = 32
 SAMPLES_NEEDED = 16
 SHAPES_KEPT = 64
-ESTIMATED_ANYWAY = 16
-"""One nonce in so many is estimated although its gas limit is known."""
-
 Shape = tuple[str, str, int]
 
 

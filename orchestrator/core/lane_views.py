@@ -25,12 +25,16 @@ STUCK_AFTER_REPLACEMENTS = 4
 """Without any progress for so many times the blocks of a replacement, the wallet is stuck."""
 
 
-def in_question(state: LaneState, chain_nonce: int) -> list[str]:
-    """Hashes whose receipts tell the lane something: the chain has spent their nonces."""
+def in_question(
+    state: LaneState, chain_nonce: int, standing: Collection[str] = frozenset()
+) -> list[str]:
+    """Hashes whose receipts tell the lane something: the chain has spent their nonces. Not of slots
+    whose mined version is among `standing`, in a block that is the chain's still."""
     return [
         version.tx_hash
         for slot in state.slots.values()
         if slot.nonce < chain_nonce or slot.inclusion is not None
+        if slot.inclusion is None or slot.inclusion.tx_hash not in standing
         for version in slot.versions
     ]
 

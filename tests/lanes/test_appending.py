@@ -39,7 +39,7 @@ async def test_each_fact_stands_where_the_answer_says(stack, count, padding):
     for number in range(count):
         key = f"appending-{count}-{number % 7}"
         facts.append(received(key, padding + number))
-    places = await writer.append(REQUESTS, facts)
+    places = [record.position for record in await writer.append(REQUESTS, facts)]
     await writer.close()
     found = await stored(log, REQUESTS, dict.fromkeys(range(REQUESTS.partitions), 0))
     for fact, place in zip(facts, places, strict=True):

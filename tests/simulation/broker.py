@@ -195,17 +195,19 @@ class SimulatedLog:
         pairs = [(topic, fact) for fact in facts] + [(DEAD_LETTERS, letter) for letter in letters]
         return [(where, fact.key.encode(), encode_value(Record(fact, at))) for where, fact in pairs]
 
-    async def append(self, topic: Topic, facts: Sequence[Fact]) -> list[Position]:
+    async def append(self, topic: Topic, facts: Sequence[Fact]) -> list[Record]:
         if not facts:
             return []
         items = self.items(topic, facts)
         cut = self._wire.rng.randrange(len(items) + 1)
-        return await self._wire.exchange(
+        places = await self._wire.exchange(
             lambda: self._broker.append(items),
             lambda: LogUnavailable(f"appending to {topic.name}: no answer"),
             lambda: self._broker.append(items[:cut]),
             Errand("append", tuple(facts)),
         )
+        pairs = zip(items, places, strict=True)
+        return [topic.decode(value, place) for (_, _, value), place in pairs]
 
     def owned(self, name: str) -> SimulatedOwnedLog:
         return SimulatedOwnedLog(self._broker, self._wire, self, name)

@@ -71,7 +71,8 @@ class LogContract:
     async def test_what_is_appended_is_read_in_order(self, world: LogWorld) -> None:
         name = f"order-{fresh()}"
         facts = [mint(name, amount) for amount in range(1, 8)]
-        positions = await world.writer.append(KURO_EVENTS, facts)
+        written = await world.writer.append(KURO_EVENTS, facts)
+        positions = [record.position for record in written]
         records = await facts_of(world.others, KURO_EVENTS, name)
         assert [record.fact for record in records] == facts
         assert all(record.at.endswith("Z") for record in records)
@@ -80,7 +81,8 @@ class LogContract:
 
     async def test_positions_are_where_the_records_stand(self, world: LogWorld) -> None:
         facts = [mint(f"place-{fresh()}") for _ in range(5)]
-        positions = await world.writer.append(KURO_EVENTS, facts)
+        written = await world.writer.append(KURO_EVENTS, facts)
+        positions = [record.position for record in written]
         for fact, position in zip(facts, positions, strict=True):
             assert position.partition == partition_of(KURO_EVENTS, fact.key)
             found = await messages(
@@ -90,9 +92,21 @@ class LogContract:
             told = Position(found[0].topic, found[0].partition, found[0].offset)
             assert told == position
 
+    async def test_what_append_tells_is_what_is_read_back(self, world: LogWorld) -> None:
+        """Who appended a fact may fold it without reading it: it is the very same record."""
+        facts = [mint(f"same-{fresh()}") for _ in range(5)]
+        written = await world.writer.append(KURO_EVENTS, facts)
+        written += await world.writer.append(KURO_EVENTS, [mint(f"same-{fresh()}")])
+        for record in written:
+            place = record.position
+            found = await messages(world.facts, KURO_EVENTS, place.partition, start=place.offset)
+            read = KURO_EVENTS.decode(found[0].value, place)
+            assert (read.fact, read.at, read.position) == (record.fact, record.at, place)
+
     async def test_a_replay_ends_where_the_log_ended_when_it_began(self, world: LogWorld) -> None:
         name = f"end-{fresh()}"
-        (position,) = await world.writer.append(KURO_EVENTS, [mint(name)])
+        (written,) = await world.writer.append(KURO_EVENTS, [mint(name)])
+        position = written.position
         seen = []
         starts = {position.partition: position.offset}
         async for _, batch in world.facts.replay(KURO_EVENTS, starts):
@@ -163,7 +177,7 @@ class LogContract:
     async def test_a_tail_gives_what_is_there_says_so_and_goes_on(self, world: LogWorld) -> None:
         key = f"tail-{fresh()}"
         partition = partition_of(KURO_EVENTS, key)
-        [first] = await world.writer.append(KURO_EVENTS, [mint(key, 1)])
+        [first] = [r.position for r in await world.writer.append(KURO_EVENTS, [mint(key, 1)])]
         tail = world.others.tail(KURO_EVENTS, partition, first.offset)
         found: list[int] = []
 
@@ -177,7 +191,7 @@ class LogContract:
         later = await world.writer.append(KURO_EVENTS, [mint(key, 2), mint(key, 3)])
         while len(found) < 3:
             await asyncio.wait_for(read_to_the_end(), 20)
-        assert found[1:] == [position.offset for position in later]
+        assert found[1:] == [record.position.offset for record in later]
         await tail.aclose()
 
 
