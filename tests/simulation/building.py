@@ -30,8 +30,8 @@ from tests.simulation.worker import Agents, World
 
 FIRST_CHAIN = 5920
 GUARD_MARGIN_SECONDS = 10
-"""More than a chain of the model is ahead of its clock: each branch that is longer by a block, and a
-block a second later at least, puts it a second ahead (seen: five)."""
+"""More than a chain of the model is ahead of its clock: each branch that is longer by a block puts
+it a second ahead, for blocks are a second apart at least (seen: five)."""
 CONTRACT = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
 
 
