@@ -6,11 +6,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from orchestrator.commands.asking import At, ChainOf, Json, asked, moment_of
-from orchestrator.commands.showing import console, plain, show_json
+from orchestrator.commands.showing import console, plain, show_field, show_json
 
 if TYPE_CHECKING:
     from orchestrator.client import Client, models
@@ -125,7 +126,7 @@ def _show_one(item: models.StatusWithTimeline, as_json: bool) -> None:
         ("error", item.error_message),
     ):
         if value not in (None, ""):
-            console.print(Text(f"  {name:<12}", style="dim").append(plain(value), "default"))
+            show_field(name, plain(value), 12)
     for fact in item.timeline:
         line = Text(f"  {fact.at:%Y-%m-%d %H:%M:%S.%f}"[:25], style="dim")
         line.append(f" {fact.kind}", style="bold")
@@ -152,7 +153,7 @@ def explain(
         return
     head = Text(plain(found.request_key), style="bold")
     console.print(head.append(f"  {found.status} ({found.stage})", style=COLOURS[found.status]))
-    console.print(plain(found.summary), markup=False)
+    console.print(plain(found.summary), markup=False, soft_wrap=not console.is_terminal)
     for name, value in (
         ("code", found.code),
         ("turn", found.turn),
@@ -166,13 +167,13 @@ def explain(
         ),
     ):
         if value:
-            console.print(Text(f"  {name:<15}", style="dim").append(plain(value), "default"))
+            show_field(name, plain(value), 15)
     for action in found.operator_can:
-        console.print(Text("  you can        ", style="dim").append(plain(action.text), "default"))
+        show_field("you can", plain(action.text), 15)
         console.print(Text(" " * 17).append(plain(action.command), "bold"))
     for fact in found.evidence:
         where = f"{fact.topic}/{fact.partition}/{fact.offset} {fact.kind}"
-        console.print(Text("  evidence       ", style="dim").append(where, "default"))
+        show_field("evidence", where, 15)
 
 
 def lanes(
@@ -201,19 +202,19 @@ def lanes(
     if as_json:
         show_json({"items": [lane.model_dump(mode="json", by_alias=True) for lane in found]})
     elif found:
-        console.print(table_of(found), soft_wrap=False)
+        _show_lanes(found)
     else:
         console.print("no lane is known" if chain is None else f"no lane is known on {chain}")
 
 
-def table_of(found: list[models.LaneSummary]) -> Table:
-    table = Table(
-        "chain", "wallet", "next nonce", "in flight", "waiting", "stuck", "stopped", show_edge=False
-    )
-    table.columns[1].no_wrap = True
+def _show_lanes(found: list[models.LaneSummary]) -> None:
+    """With whole addresses on 80 columns; why one stands is a line below."""
+    names = ("chain", "wallet", "next", "out", "wait", "stuck", "")
+    table = Table(*names, box=box.HORIZONTALS, show_edge=False, pad_edge=False)
+    for column in table.columns:
+        column.no_wrap = True
     for lane in found:
-        stop = lane.halted or lane.set_aside
-        word = "HALTED" if lane.halted else "SET ASIDE"
+        word = "HALTED" if lane.halted else "SET ASIDE" if lane.set_aside else ""
         table.add_row(
             str(lane.chain_id),
             lane.wallet,
@@ -221,16 +222,21 @@ def table_of(found: list[models.LaneSummary]) -> Table:
             str(lane.in_flight),
             str(lane.waiting),
             Text(str(lane.stuck), style="bold red" if lane.stuck else "default"),
-            Text(f"{word}: {plain(stop.reason)}" if stop else "", style="bold red"),
+            Text(word, style="bold red"),
         )
-    return table
+    console.print(table, soft_wrap=False)
+    for lane in found:
+        for word, stop in (("halted", lane.halted), ("set aside", lane.set_aside)):
+            if stop is not None:
+                said = f"{lane.chain_id}:{lane.wallet} {word}: {plain(stop.reason)}"
+                console.print(Text(said, style="bold red"))
 
 
 def _show_lane(lane: models.Lane, as_json: bool) -> None:
     if as_json:
         show_json(lane.model_dump(mode="json", by_alias=True))
         return
-    console.print(table_of([lane]), soft_wrap=False)
+    _show_lanes([lane])
     if lane.blocked_by is not None:
         blocked = lane.blocked_by
         where = "" if blocked.nonce is None else f" at nonce {blocked.nonce}"
@@ -238,6 +244,7 @@ def _show_lane(lane: models.Lane, as_json: bool) -> None:
         console.print(Text(words, style="bold red"))
     if lane.slots:
         table = Table("nonce", "state", "blocks", "request", "transaction", show_edge=False)
+        table.columns[3].overflow = table.columns[4].overflow = "fold"
         for slot in lane.slots:
             table.add_row(
                 str(slot.nonce),

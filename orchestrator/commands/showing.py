@@ -9,9 +9,25 @@ from typing import Any
 import orjson
 import typer
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 console = Console(highlight=False, soft_wrap=True)
 """Standard output. Colours on a terminal only, by NO_COLOR never."""
+
+
+def show_field(name: str, value: str, width: int) -> None:
+    """A name and a value behind it: on a terminal its words are wrapped below each other, elsewhere
+    it is one line, for whoever searches it."""
+    if not console.is_terminal:
+        console.print(Text(f"  {name:<{width}}", style="dim").append(value, "default"))
+        return
+    row = Table.grid()
+    row.add_column(width=width + 2, no_wrap=True)
+    row.add_column(overflow="fold")
+    row.add_row(Text(f"  {name}", style="dim"), Text(value))
+    console.print(row, soft_wrap=False)
+
 
 _AGO = re.compile(r"(\d{1,6})\s*(s|m|h|d)")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

@@ -3,40 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Group
+from rich.console import Console
 from rich.live import Live
-from rich.panel import Panel
-from rich.table import Table
-from rich.text import Text
 
 from orchestrator.commands.asking import PATIENCE_SECONDS, Json, NotAnswered, place, words_of
-from orchestrator.commands.reading import COLOURS, table_of
-from orchestrator.commands.showing import console, plain, show_json
+from orchestrator.commands.showing import console, show_json
+from orchestrator.commands.watch_screen import View, line_of, screen
 
 if TYPE_CHECKING:
-    from orchestrator.client import Client, FeedItem, models
-
-NEWEST = 200
-"""Facts that are remembered; as many as fit are shown."""
-LAG_SECONDS = 30.0
-"""A chain that was last seen longer ago is shown in red."""
-
-
-@dataclass(slots=True)
-class View:
-    """What is known now. `problem` says why it may be old."""
-
-    overview: models.Overview | None = None
-    lanes: list[models.LaneSummary] = field(default_factory=list)
-    newest: deque[FeedItem] = field(default_factory=lambda: deque(maxlen=NEWEST))
-    problem: str | None = None
+    from orchestrator.client import Client, FeedItem
 
 
 def watch(
@@ -65,10 +45,11 @@ async def _watch(every: float, as_json: bool) -> None:
                 show = _lines(view, as_json)
                 await _together(api, view, every, show, show)
                 return
-            with Live(console=console, screen=True, auto_refresh=False) as live:
+            wall = Console(highlight=False)
+            with Live(console=wall, screen=True, auto_refresh=False) as live:
 
-                def draw(_: FeedItem | None = None) -> None:
-                    live.update(screen(view, console.height), refresh=True)
+                def draw() -> None:
+                    live.update(screen(view, wall), refresh=True)
 
                 # Facts may come by the thousand: they are drawn with the sums, four times a second.
                 drawing = asyncio.ensure_future(_repeatedly(draw))
@@ -173,67 +154,3 @@ def words_of_sums(sums: dict[str, Any]) -> str:
     letters = sum(sums["deadLetters"].values())
     lanes = f"lanes: {flying} in flight, {stopped} stopped"
     return "   ".join([*queues, lanes, f"dead letters: {letters}"])
-
-
-def line_of(item: FeedItem) -> Text:
-    event = item.event
-    line = Text(f"{event.at:%H:%M:%S.%f}"[:12], style="dim")
-    line.append(f" {event.topic}/{event.partition}/{event.offset}")
-    line.append(f" {plain(event.kind)}", style="bold")
-    line.append(f" {plain(event.request_key or event.chain_id)}")
-    if event.status is not None:
-        line.append(f" -> {event.status.to}", style=COLOURS[event.status.to])
-    return line
-
-
-def screen(view: View, height: int) -> Group:
-    """The whole picture, as high as the terminal."""
-    parts: list[Any] = []
-    if view.problem is not None:
-        parts.append(Text(f"what stands here is old: {view.problem}", style="bold red"))
-    if view.overview is not None:
-        parts += [_queues(view.overview), _stages(view.overview), _chains(view.overview)]
-    parts.append(table_of(view.lanes) if view.lanes else Text("no lanes yet", style="dim"))
-    used = 14 + len(view.lanes) + (len(view.overview.chains) if view.overview else 0)
-    room = max(3, height - used)
-    lines = [line_of(item) for item in list(view.newest)[-room:]]
-    facts = Text("\n").join(lines) if lines else Text("none since the start", style="dim")
-    facts.no_wrap, facts.overflow = True, "ellipsis"
-    parts.append(Panel(facts, title="newest facts (Ctrl-C ends)", height=room + 2))
-    return Group(*parts)
-
-
-def _queues(seen: models.Overview) -> Table:
-    table = Table("", "waiting", "active", "completed", "failed", show_edge=False)
-    for name, queue in (("mint", seen.queues.mint), ("redeem", seen.queues.redeem)):
-        failed = Text(str(queue.failed), style="bold red" if queue.failed else "default")
-        counts = (queue.waiting, queue.active, queue.completed)
-        table.add_row(name, *(str(count) for count in counts), failed)
-    return table
-
-
-def _stages(seen: models.Overview) -> Text:
-    line = Text("open   ", style="dim")
-    for row in seen.stages:
-        if row.oldest_seconds is not None:
-            line.append(f"{row.type.lower()} {row.stage} ", style="default")
-            line.append(f"{row.count}", style="bold")
-            line.append(f" (oldest {row.oldest_seconds:.0f} s)   ", style="dim")
-    for reason, count in seen.dead_letters.items():
-        line.append(f"dead letters {reason} {count}   ", style="bold red")
-    return line
-
-
-def _chains(seen: models.Overview) -> Table:
-    table = Table("chain", "block", "age", "supply", "", show_edge=False)
-    for chain in seen.chains:
-        age = "" if chain.age_seconds is None else f"{chain.age_seconds:.0f} s"
-        late = chain.age_seconds is not None and chain.age_seconds > LAG_SECONDS
-        table.add_row(
-            str(chain.chain_id),
-            "" if chain.followed_block is None else str(chain.followed_block),
-            Text(age, style="bold red" if late else "default"),
-            chain.supply,
-            Text(f"HALTED: {plain(chain.halted.reason)}" if chain.halted else "", style="bold red"),
-        )
-    return table

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
+import os
+import pty
 import signal
+import struct
 import sys
+import termios
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -214,3 +219,32 @@ async def test_watching_prints_sums_and_facts_until_it_is_interrupted(place, for
     if form == "json":
         facts = [json.loads(line) for line in seen]
         assert facts[-1]["fact"]["kind"] == "RequestReceived"
+
+
+async def test_watching_takes_the_terminal_and_gives_it_back(place):
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    environment = {**place.environment, "ORCHESTRATOR_API_URL": place.open_url, "TERM": "xterm"}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "orchestrator", "watch"),
+        env=environment,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    seen = bytearray()
+
+    async def read_until(wanted: bytes) -> None:
+        while wanted not in seen:
+            seen.extend(await asyncio.to_thread(os.read, ours, 65536))
+
+    async with asyncio.timeout(90):
+        await read_until(b"newest facts")
+        await read_until(b"newest facts")
+        process.send_signal(signal.SIGINT)
+        await read_until(b"\x1b[?1049l")
+        assert await process.wait() == 0
+    os.close(ours)
+    assert seen.startswith(b"\x1b[?1049h") and b"in flight" in seen
+    assert seen.endswith(b"\x1b[?25h\x1b[?1049l"), "the cursor and the screen from before are back"
