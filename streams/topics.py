@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -48,7 +48,8 @@ async def check_topics(kafka: KafkaAccess) -> list[tuple[str, str]]:
         await admin.start()
         missing = [name for name in TOPICS if name not in set(await admin.list_topics())]
         if missing:
-            return [(f"topics are missing: {', '.join(missing)}", "run: orchestrator init")]
+            told = [(f"topics are missing: {', '.join(missing)}", "run: orchestrator init")]
+            return told + [(text, "as it says") for text in await _misshapen(admin, missing)]
         await _check(admin)
     except KafkaError as error:
         raise LogUnavailable(f"no broker answers: {error!r}") from error
@@ -96,9 +97,9 @@ async def _await_known(admin: AIOKafkaAdminClient, created: list[str]) -> None:
         await asyncio.sleep(0.1)
 
 
-async def _check(admin: AIOKafkaAdminClient) -> None:
+async def _misshapen(admin: AIOKafkaAdminClient, missing: Collection[str] = ()) -> list[str]:
     problems: list[str] = []
-    for found in await admin.describe_topics(list(TOPICS)):
+    for found in await admin.describe_topics([name for name in TOPICS if name not in missing]):
         wanted = TOPICS[found["topic"]].partitions
         count = len(found["partitions"])
         if found["error_code"]:
@@ -108,6 +109,11 @@ async def _check(admin: AIOKafkaAdminClient) -> None:
                 f"{found['topic']} has {count} partitions and must have {wanted}: keys would leave "
                 "their history; use another cluster, or move the topic aside"
             )
+    return problems
+
+
+async def _check(admin: AIOKafkaAdminClient) -> None:
+    problems = await _misshapen(admin)
     settings = await _settings(admin)
     for name, values in settings.items():
         for setting, wanted_value in TOPIC_CONFIG.items():

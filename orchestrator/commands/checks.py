@@ -19,6 +19,10 @@ ANSWER_SECONDS = 15.0
 FIRST_SESSION_SECONDS = 8.0
 """How long a busy database may take for a first session before it counts as away."""
 OLD_BLOCK_SECONDS = 120
+CLOCK_SECONDS = 5.0
+"""Requests to AWS are refused when clocks differ by five minutes; deadlines are told in seconds."""
+AHEAD_SECONDS = 60
+"""How far a chain's newest block may be ahead of this machine."""
 TOTAL_SUPPLY = "0x18160ddd"
 """Selector of ERC-20's `totalSupply()` (EIP-20): whatever has it is a token."""
 
@@ -51,6 +55,7 @@ async def examine() -> list[Check]:
         ("KMS", (Need.KMS,), kms),
         ("Kuro", (Need.KURO,), kuro),
         ("chains", (Need.NODES, Need.CONTRACTS, Need.WALLETS), chains),
+        ("clock", (Need.DATABASE,), clock),
     ]
     found += [
         check
@@ -166,6 +171,34 @@ async def kuro(config: Config) -> list[Check]:
     return checks
 
 
+async def clock(config: Config) -> list[Check]:
+    """This machine's clock beside the database's; nothing when that does not answer."""
+    from projections.store import Store, StoreUnavailable
+
+    store = Store(config.database_url)
+    await store.open()
+    try:
+        begun = time.time()
+        rows = await store.rows("SELECT extract(epoch FROM clock_timestamp())::float8 AS at")
+        took = time.time() - begun
+    except StoreUnavailable:
+        return []
+    finally:
+        await store.close()
+    return [clocks_compared(begun + took / 2 - float(rows[0]["at"]), took / 2)]
+
+
+def clocks_compared(ahead_seconds: float, doubt_seconds: float) -> Check:
+    """By how much this machine is ahead (behind: below zero), give or take so much."""
+    differ = abs(ahead_seconds)
+    if differ - doubt_seconds <= CLOCK_SECONDS:
+        return Check("clock", State.WELL, "as the database's, to a few seconds")
+    word = "ahead of" if ahead_seconds > 0 else "behind"
+    detail = f"this machine is {differ:.0f} s {word} the database"
+    remedy = "see which one is wrong (chronyc tracking): AWS refuses requests of a wrong clock"
+    return Check("clock", State.WARNING, detail, remedy)
+
+
 async def chains(config: Config) -> list[Check]:
     found = await asyncio.gather(*(_chain(config, chain) for chain in config.chains.values()))
     return [check for checks in found for check in checks]
@@ -205,6 +238,9 @@ async def _node(subject: str, node: object) -> Check:
     await node.check_chain()
     head = await node.head()
     age = int(time.time()) - head.timestamp
+    if -age > AHEAD_SECONDS:
+        detail = f"at block {head.number}, which is {-age} s ahead of this machine's clock"
+        return Check(subject, State.WARNING, detail, "compare clocks: chronyc tracking")
     detail = f"at block {head.number}, {max(age, 0)} s old"
     if age > OLD_BLOCK_SECONDS:
         remedy = "the node may have stopped syncing, or the chain makes no blocks"
