@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.commands.reading import COLOURS
-from orchestrator.commands.showing import ether, plain
+from orchestrator.commands.showing import plain
 
 if TYPE_CHECKING:
     from orchestrator.client import FeedItem, models
@@ -54,7 +54,8 @@ def screen(view: View, console: Console) -> Table:
     # Two heads, an empty line behind each table, a head and as few facts as are of use.
     room = height - _heights(lines, console) - 4 - 1 - FEWEST_FACTS
     for_chains = max(ROWS_AT_LEAST, room - max(ROWS_AT_LEAST, len(view.lanes) or 1))
-    lines += [_chains(_chosen(chains, for_chains, _needs_somebody), len(chains)), Text("")]
+    shown = _chosen(chains, for_chains, _needs_somebody)
+    lines += [_chains(shown, len(chains), _decimals(view)), Text("")]
     left = max(ROWS_AT_LEAST, height - _heights(lines, console) - 2 - 1 - FEWEST_FACTS)
     lines += [_lanes(_chosen(view.lanes, left, _stands), len(view.lanes), width), Text("")]
     rest = max(1, height - _heights(lines, console) - 1)
@@ -122,12 +123,18 @@ def _queues(seen: models.Overview, width: int) -> Table:
     return table
 
 
+def _decimals(view: View) -> int:
+    """Of the token, as the API is configured."""
+    told = (view.overview.model_extra or {}) if view.overview else {}
+    return int(told.get("tokenDecimals", 18))
+
+
 def _needs_somebody(chain: models.ChainShown) -> bool:
     late = chain.age_seconds is not None and chain.age_seconds > LAG_SECONDS
     return late or chain.halted is not None
 
 
-def _chains(rows: Sequence[models.ChainShown], count: int) -> Table:
+def _chains(rows: Sequence[models.ChainShown], count: int, decimals: int) -> Table:
     table = _table("chain", "block", "age", "supply", "", numbers=4)
     for chain in rows:
         age = "" if chain.age_seconds is None else f"{chain.age_seconds:.0f} s"
@@ -135,7 +142,7 @@ def _chains(rows: Sequence[models.ChainShown], count: int) -> Table:
             str(chain.chain_id),
             "" if chain.followed_block is None else str(chain.followed_block),
             Text(age, style="bold red" if _needs_somebody(chain) else ""),
-            _tokens(int(chain.supply)),
+            _tokens(int(chain.supply), decimals),
             Text("HALTED" if chain.halted else "", style="bold red"),
         )
     if len(rows) < count:
@@ -143,9 +150,11 @@ def _chains(rows: Sequence[models.ChainShown], count: int) -> Table:
     return table
 
 
-def _tokens(units: int) -> str:
-    """Base units as whole tokens; more burnt than minted is below zero."""
-    return ether(units) if units >= 0 else f"-{ether(-units)}"
+def _tokens(units: int, decimals: int) -> str:
+    """Base units as whole tokens, exactly; more burnt than minted is below zero."""
+    whole, part = divmod(abs(units), 10**decimals)
+    text = f"{whole}.{part:0{decimals}d}".rstrip("0").rstrip(".") if decimals else str(whole)
+    return f"-{text}" if units < 0 else text
 
 
 def _stands(lane: models.LaneSummary) -> bool:

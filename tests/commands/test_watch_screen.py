@@ -102,3 +102,12 @@ def test_what_is_old_and_what_is_not_there_is_said():
     assert "what stands here is old: no answer from somewhere" in text
     assert "no lanes yet" in text and "none since the start" in text and "-1.5" in text
     assert drawn(View(problem="not yet"), 80, 24)
+
+
+def test_supply_is_in_whole_tokens_of_the_configured_decimals():
+    view = view_of(1, 0)
+    assert view.overview is not None and view.overview.model_extra is not None
+    view.overview.chains[0] = chain(0, supply="1234567")
+    for decimals, text in ((6, " 1.234567 "), (0, " 1234567 "), (2, " 12345.67 ")):
+        view.overview.model_extra["tokenDecimals"] = decimals
+        assert text in "\n".join(drawn(view, 80, 24))

@@ -7,13 +7,16 @@ and redeems flow, and a few are asked for with values that must be rejected.
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.terminal_theme import DIMMED_MONOKAI
 
 from orchestrator.dev.demo import Demo
 from orchestrator.dev.http_client import HttpError, request_json
@@ -45,6 +48,7 @@ async def main() -> int:
             try:
                 await run_for(stack, RUN_SECONDS)
                 await shoot(service.base_url)
+                await shoot_watch(service.base_url)
             finally:
                 demo.cancel()
                 await asyncio.gather(demo, return_exceptions=True)
@@ -88,6 +92,39 @@ async def shoot(url: str) -> None:
             await page.screenshot(path=IMAGES / f"{name}.png")
             print(f"{name}.png {(IMAGES / f'{name}.png').stat().st_size} bytes")
             await context.close()
+        await browser.close()
+
+
+async def shoot_watch(url: str) -> None:
+    """`orchestrator watch` as a terminal of 100 by 30 shows it, by the code that draws it there."""
+    from playwright.async_api import async_playwright
+
+    from orchestrator.client import Client
+    from orchestrator.commands.watch_screen import View, screen
+
+    view = View()
+    async with Client(url) as api:
+        view.overview, found = await api.overview(), await api.lanes()
+        view.lanes = found.items
+        with suppress(TimeoutError):
+            async with asyncio.timeout(10):
+                async for item in api.feed("now"):
+                    view.newest.append(item)
+    wall = Console(record=True, width=100, height=30, file=io.StringIO(), highlight=False)
+    wall.print(screen(view, wall))
+    html = wall.export_html(inline_styles=True, theme=DIMMED_MONOKAI)
+    async with async_playwright() as playwright:
+        flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        page = await browser.new_page(viewport={"width": 1200, "height": 800})
+        await page.set_content(html)
+        await page.add_style_tag(content="body { margin: 0 } pre { float: left; margin: 12px }")
+        width, height = await page.evaluate(
+            "(b => [b.right + 12, b.bottom + 12])(document.querySelector('pre')"
+            ".getBoundingClientRect())"
+        )
+        clip = {"x": 0, "y": 0, "width": width, "height": height}
+        await page.screenshot(path=IMAGES / "watch.png", clip=clip)
         await browser.close()
 
 
