@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,6 +28,7 @@ from orchestrator.commands.tokens import token
 from orchestrator.commands.webhooks import add_commands as add_webhook_commands
 from orchestrator.config import Config, Need, load
 from orchestrator.errors import ConfigurationError, OrchestratorError
+from orchestrator.exposures import tell_loud
 from orchestrator.logs import set_up
 from orchestrator.running import Part, run_parts
 
@@ -48,11 +50,22 @@ app = typer.Typer(
 def _configured(needs: Iterable[Need]) -> Config:
     config = load(needs)
     set_up(config.settings.log_level)
+    tell_loud(config.exposures)
     return config
 
 
 def _run(config: Config, parts: dict[str, Part]) -> None:
-    running.run(run_parts({**parts, **_metrics(config)}))
+    running.run(_admitted(config, run_parts({**parts, **_metrics(config)})))
+
+
+async def _admitted(config: Config, main: Coroutine[Any, Any, None]) -> None:
+    """Run it once Kafka lets this process in, or is not there yet."""
+    from orchestrator.kafka_clients import refuse_if_not_admitted
+
+    with closing(main):
+        if config.kafka_if_given is not None:
+            await refuse_if_not_admitted(config.kafka_if_given)
+        await main
 
 
 def _webhooks(config: Config) -> dict[str, Part]:
@@ -165,7 +178,7 @@ def run() -> None:
             }
         )
 
-    running.run(everything())
+    running.run(_admitted(config, everything()))
 
 
 @app.command()

@@ -29,7 +29,9 @@ from orchestrator.core.policy import address_or_none
 from orchestrator.core.profiles import profile_of
 from orchestrator.core.terms import ChainTerms, Terms
 from orchestrator.errors import ConfigurationError
-from orchestrator.kafka_access import KafkaAccess
+from orchestrator.exposures import Exposure, exposures
+from orchestrator.kafka_access import KafkaAccess, SaslMechanism, SecurityProtocol
+from orchestrator.kafka_settings import kafka_access
 from orchestrator.tokens import parse_tokens
 from orchestrator.wallet_settings import addresses_of, private_keys_of, text_of_file
 
@@ -93,6 +95,15 @@ class Settings(BaseModel):
     kafka_bootstrap_servers: str | None = None
     kafka_prefix: Annotated[str, Field(pattern=r"^[a-z0-9.-]{1,80}$")] = "orchestrator"
     kafka_replication_factor: Annotated[int, Field(ge=0, le=10)] = 0
+    kafka_security_protocol: SecurityProtocol = SecurityProtocol.PLAINTEXT
+    kafka_sasl_mechanism: SaslMechanism | None = None
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: SecretStr | None = None
+    kafka_ssl_ca_file: str | None = None
+    kafka_ssl_certificate_file: str | None = None
+    kafka_ssl_key_file: str | None = None
+    kafka_ssl_key_password: SecretStr | None = None
+    require_tls: bool = False
     aws_region: str | None = None
     kms_key_id: str | None = None
     aws_endpoint_url_kms: str | None = None
@@ -159,7 +170,7 @@ class Settings(BaseModel):
             raise ValueError("must begin with " + ", ".join(schemes))
         return value
 
-    @field_validator("log_level", mode="before")
+    @field_validator("log_level", "kafka_security_protocol", "kafka_sasl_mechanism", mode="before")
     @classmethod
     def _upper(cls, value: Any) -> Any:
         return value.upper() if isinstance(value, str) else value
@@ -182,6 +193,8 @@ FILE_SETTINGS = (
     "DATABASE_URL_FILE",
     "SIGNING_GUARD_URL_FILE",
     "API_TOKENS_FILE",
+    "KAFKA_SASL_PASSWORD_FILE",
+    "KAFKA_SSL_KEY_PASSWORD_FILE",
     "RELAYER_PRIVATE_KEY_<id>_FILE",
 )
 """Secrets may stand in files instead."""
@@ -215,6 +228,8 @@ class Config:
     settings: Settings
     chains: Mapping[int, ChainConfig]
     kafka_if_given: KafkaAccess | None = None
+    exposures: tuple[Exposure, ...] = ()
+    """What goes to other machines in the clear."""
 
     @property
     def terms(self) -> Terms:
@@ -255,11 +270,16 @@ def load(needs: Iterable[Need], environ: Mapping[str, str] | None = None) -> Con
     values = {
         name: environ[name.upper()] for name in Settings.model_fields if environ.get(name.upper())
     }
-    for name in ("database_url", "signing_guard_url", "api_tokens"):
-        if name not in values and environ.get(f"{name.upper()}_FILE"):
-            values[name] = text_of_file(environ, f"{name.upper()}_FILE", problems) or ""
+    for file_name in FILE_SETTINGS:
+        name = file_name.removesuffix("_FILE").lower()
+        if name in Settings.model_fields and name not in values and environ.get(file_name):
+            values[name] = text_of_file(environ, file_name, problems) or ""
     settings = _settings(values, problems)
     problems += _missing(values, wanted)
+    kafka = kafka_access(settings, problems)
+    exposed = exposures(settings, environ)
+    if settings.require_tls:
+        problems += [f"{item.name}: {item.detail}; {item.remedy}" for item in exposed]
     chains = {
         chain_id: _chain(chain_id, environ, settings, wanted, problems)
         for chain_id in settings.chain_ids
@@ -268,8 +288,7 @@ def load(needs: Iterable[Need], environ: Mapping[str, str] | None = None) -> Con
         problems.append(f"KURO_MINT_CHAIN_ID: {settings.kuro_mint_chain_id} is not among CHAIN_IDS")
     if problems:
         raise ConfigurationError(problems)
-    servers = settings.kafka_bootstrap_servers
-    return Config(settings, chains, KafkaAccess(servers) if servers else None)
+    return Config(settings, chains, kafka, exposed)
 
 
 def _settings(values: dict[str, str], problems: list[str]) -> Settings:

@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 def broker_of(kafka: KafkaAccess) -> dict[str, Any]:
     """Faust's own settings for the brokers and for how they are spoken to."""
-    options = kafka.options()
+    options = kafka.security_options()
     context: ssl.SSLContext | None = options.get("ssl_context")
     servers = [f"aiokafka://{server.strip()}" for server in kafka.servers.split(",")]
     if kafka.protocol.has_password:
