@@ -15,10 +15,14 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
     IllegalSaslStateError,
     KafkaConnectionError,
     KafkaError,
     SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
     UnsupportedSaslMechanismError,
 )
 from aiokafka.protocol.metadata import MetadataRequest
@@ -73,6 +77,34 @@ class Admin(_Explaining, AIOKafkaAdminClient):  # type: ignore[misc]
     pass
 
 
+DENIED = (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
+
+
+def reason_of(error: BaseException, access: KafkaAccess) -> str:
+    """In words where the broker's access-control lists are the cause; else as it names itself."""
+    if not isinstance(error, DENIED):
+        return repr(error)
+    who = access.sasl_username or "this principal"
+    what = type(error).__name__.partition("Authorization")[0].lower()
+    named = ", ".join(sorted(_names(error))) or f"this {what}"
+    return (
+        f"Kafka's access-control lists do not let {who} do this with {named} ({what}); what each "
+        "role must be allowed: orchestrator topics acls"
+    )
+
+
+def _names(error: BaseException) -> set[str]:
+    found: set[str] = set()
+    for item in error.args:
+        found |= set(map(str, item)) if isinstance(item, set | list | tuple) else {str(item)}
+    return found
+
+
 async def _explained(access: KafkaAccess, error: KafkaConnectionError) -> KafkaConnectionError:
     troubles = [trouble for trouble in await troubles_of(access) if trouble is not None]
     if not troubles:
@@ -118,7 +150,8 @@ def _read(access: KafkaAccess, server: str, error: Exception) -> Trouble:
     if isinstance(error, ssl.SSLError):
         return _of_tls(server, error)
     if isinstance(error, UnsupportedSaslMechanismError):
-        return Trouble(server, str(error), "give another KAFKA_SASL_MECHANISM")
+        detail = f"it does not offer {access.sasl_mechanism}"
+        return Trouble(server, detail, "give a KAFKA_SASL_MECHANISM that it offers")
     if isinstance(error, SaslAuthenticationFailed):
         detail = f"the password of {access.sasl_username} is not accepted"
         remedy = "check KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM"

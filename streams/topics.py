@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from orchestrator.errors import LogUnavailable, StartRefused
 from orchestrator.kafka_access import KafkaAccess
+from orchestrator.kafka_clients import reason_of
 from schemas.topics import TOPICS
 
 log = structlog.get_logger(__name__)
@@ -35,7 +36,7 @@ async def prepare_topics(kafka: KafkaAccess, replication_factor: int) -> list[st
         await _await_known(admin, created)
         await _check(admin)
     except KafkaError as error:
-        raise LogUnavailable(f"preparing the topics: {error!r}") from error
+        raise LogUnavailable(f"preparing the topics: {reason_of(error, kafka)}") from error
     finally:
         await admin.close()
     return created
@@ -52,7 +53,7 @@ async def check_topics(kafka: KafkaAccess) -> list[tuple[str, str]]:
             return told + [(text, "as it says") for text in await _misshapen(admin, missing)]
         await _check(admin)
     except KafkaError as error:
-        raise LogUnavailable(f"no broker answers: {error!r}") from error
+        raise LogUnavailable(f"no broker answers: {reason_of(error, kafka)}") from error
     except StartRefused as error:
         return [(str(error), "as it says")]
     finally:

@@ -26,6 +26,7 @@ from orchestrator.closing import closed, heed_cancellation
 from orchestrator.core.belonging import traceparent
 from orchestrator.errors import Fenced, LogUnavailable
 from orchestrator.kafka_access import KafkaAccess
+from orchestrator.kafka_clients import reason_of
 from schemas.base import Fact, Position, Record, encode_headers, encode_value, instant
 from schemas.dead_letters import DeadLetter
 from schemas.topics import DEAD_LETTERS, TOPICS, Topic
@@ -108,6 +109,7 @@ class KafkaWriter:
     are as large as the broker is slow, and one alone goes at once."""
 
     def __init__(self, kafka: KafkaAccess, client_id: str) -> None:
+        self._kafka = kafka
         self._producer = kafka.producer(
             client_id=client_id,
             acks="all",
@@ -117,7 +119,7 @@ class KafkaWriter:
         )
 
     async def start(self) -> None:
-        await _started(self._producer)
+        await _started(self._producer, self._kafka)
 
     async def append(self, topic: Topic, facts: Sequence[Fact]) -> list[Record]:
         """Returns when all in-sync replicas have every fact. Raises LogUnavailable; then some of
@@ -125,7 +127,7 @@ class KafkaWriter:
         try:
             return await _delivered(self._producer, [(topic.name, fact) for fact in facts])
         except KafkaError as error:
-            raise LogUnavailable(f"appending to {topic.name}: {error!r}") from error
+            raise _unavailable(f"appending to {topic.name}", error, self._kafka) from error
 
     async def append_raw(
         self, topic: Topic, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]]
@@ -136,7 +138,7 @@ class KafkaWriter:
                 topic.name, value, key=key, headers=list(headers)
             )
         except KafkaError as error:
-            raise LogUnavailable(f"appending to {topic.name}: {error!r}") from error
+            raise _unavailable(f"appending to {topic.name}", error, self._kafka) from error
         return Position(topic.name, item.partition, item.offset)
 
     async def close(self) -> None:
@@ -149,6 +151,7 @@ class KafkaOwnedLog:
     def __init__(self, kafka: KafkaAccess, transactional_id: str) -> None:
         self.transactional_id = transactional_id
         self._fenced = False
+        self._kafka = kafka
         self._producer = kafka.producer(
             client_id=transactional_id,
             transactional_id=transactional_id,
@@ -160,7 +163,7 @@ class KafkaOwnedLog:
 
     async def start(self) -> None:
         """Fences every earlier owner; an open transaction of theirs is aborted first."""
-        await _started(self._producer)
+        await _started(self._producer, self._kafka)
 
     async def append(
         self, topic: Topic, facts: Sequence[Fact], letters: Sequence[DeadLetter] = ()
@@ -182,14 +185,18 @@ class KafkaOwnedLog:
             raise Fenced(f"{self.transactional_id} has a later owner") from error
         except KafkaError as error:
             heed_cancellation()
-            raise LogUnavailable(f"appending to {topic.name}: {error!r}") from error
+            raise _unavailable(f"appending to {topic.name}", error, self._kafka) from error
 
     async def close(self) -> None:
         """Idempotent; an open transaction is left to be aborted by the next owner."""
         await closed(self._producer.stop())
 
 
-async def _started(producer: AIOKafkaProducer) -> None:
+def _unavailable(doing: str, error: Exception, kafka: KafkaAccess) -> LogUnavailable:
+    return LogUnavailable(f"{doing}: {reason_of(error, kafka)}")
+
+
+async def _started(producer: AIOKafkaProducer, kafka: KafkaAccess) -> None:
     ready = False
     try:
         await producer.start()
@@ -197,7 +204,7 @@ async def _started(producer: AIOKafkaProducer) -> None:
     except (ProducerFenced, InvalidProducerEpoch) as error:
         raise Fenced("fenced while starting") from error
     except KafkaError as error:
-        raise LogUnavailable(f"cannot reach Kafka: {error!r}") from error
+        raise _unavailable("cannot reach Kafka", error, kafka) from error
     finally:
         if not ready:
             await closed(producer.stop())
@@ -243,7 +250,7 @@ class KafkaLog:
         try:
             goals = await self._high_watermarks(topic, starts)
         except KafkaError as error:
-            raise LogUnavailable(f"replaying {topic.name}: {error!r}") from error
+            raise _unavailable(f"replaying {topic.name}", error, self._kafka) from error
         unfinished = {
             TopicPartition(topic.name, number)
             for number, goal in goals.items()
@@ -274,7 +281,7 @@ class KafkaLog:
                         unfinished.discard(partition)
                         consumer.pause(partition)
         except KafkaError as error:
-            raise LogUnavailable(f"replaying {topic.name}: {error!r}") from error
+            raise _unavailable(f"replaying {topic.name}", error, self._kafka) from error
         finally:
             await closed(consumer.stop())
 
@@ -305,7 +312,7 @@ class KafkaLog:
                 for messages in (await consumer.getmany(seat, timeout_ms=TAIL_WAIT_MS)).values():
                     yield messages
         except (KafkaError, TimeoutError) as error:
-            raise LogUnavailable(f"reading {topic.name}: {error!r}") from error
+            raise _unavailable(f"reading {topic.name}", error, self._kafka) from error
         finally:
             await closed(consumer.stop())
 

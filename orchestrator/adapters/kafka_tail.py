@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 from orchestrator.closing import closed
 from orchestrator.errors import LogUnavailable
 from orchestrator.kafka_access import KafkaAccess
+from orchestrator.kafka_clients import reason_of
 from schemas.base import Position
 from schemas.topics import Topic
 
@@ -64,7 +65,7 @@ async def tail(
                         open_seats.discard(seat)
                         consumer.pause(seat)
     except KafkaError as error:
-        raise LogUnavailable(f"reading the log: {error!r}") from error
+        raise LogUnavailable(f"reading the log: {reason_of(error, kafka)}") from error
     finally:
         await closed(consumer.stop())
 
@@ -106,6 +107,6 @@ async def record_at(kafka: KafkaAccess, position: Position) -> ConsumerRecord | 
         [record] = found.get(seat, []) or [None]
         return record if record is not None and record.offset == position.offset else None
     except KafkaError as error:
-        raise LogUnavailable(f"reading {position}: {error!r}") from error
+        raise LogUnavailable(f"reading {position}: {reason_of(error, kafka)}") from error
     finally:
         await closed(consumer.stop())

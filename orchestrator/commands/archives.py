@@ -1,4 +1,4 @@
-"""`orchestrator topics export|import`: the log as a file that can be archived and read back."""
+"""`orchestrator topics`: the log as a file that is archived and read back, and who may use it."""
 
 from __future__ import annotations
 
@@ -97,3 +97,16 @@ def verify_topics(file: File, as_json: Json = False) -> None:
     _report(done, as_json, words)
     if done["differences"]:
         raise typer.Exit(1)
+
+
+@topics_app.command("acls")
+def show_acls(
+    prefix: Annotated[str, typer.Option(help="KAFKA_PREFIX of the deployment.")] = "orchestrator",
+    as_script: Annotated[
+        bool, typer.Option("--sh", help="As commands for Kafka's kafka-acls.sh.")
+    ] = False,
+) -> None:
+    """What each role must be allowed on Kafka, one principal a role, as JSON. Changes nothing."""
+    from orchestrator.kafka_rights import listed, script
+
+    typer.echo(script(prefix) if as_script else listed(prefix), nl=False)

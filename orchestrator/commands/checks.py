@@ -68,14 +68,17 @@ async def examine() -> list[Check]:
 def configuration() -> list[Check]:
     """Every problem of the settings, as if one process ran all roles."""
     try:
-        load(Need)
+        config = load(Need)
     except ConfigurationError as error:
         found = []
         for problem in error.problems:
             name, _, detail = problem.partition(": ")
             found.append(Check(name, State.BROKEN, detail, "see env.example"))
         return found
-    return [Check("settings", State.WELL, "complete for all roles in one process")]
+    return [
+        Check("settings", State.WELL, "complete for all roles in one process"),
+        *(Check(item.name, State.WARNING, item.detail, item.remedy) for item in config.exposures),
+    ]
 
 
 async def _looked(subject: str, needs: Iterable[Need], look: Look) -> list[Check]:
@@ -90,21 +93,47 @@ async def _looked(subject: str, needs: Iterable[Need], look: Look) -> list[Check
         detail = f"no answer within {ANSWER_SECONDS:.0f} s"
         return [Check(subject, State.BROKEN, detail, "is it there, and may this machine reach it?")]
     except OrchestratorError as error:
-        return [Check(subject, State.BROKEN, str(error), "")]
+        return [Check(subject, State.BROKEN, str(error), _REMEDIES[subject])]
+
+
+_REMEDIES = {
+    "Kafka": "check KAFKA_BOOTSTRAP_SERVERS and KAFKA_SECURITY_PROTOCOL; are the brokers up?",
+    "PostgreSQL": "check DATABASE_URL, and the server itself",
+    "KMS": "check AWS_REGION, KMS_KEY_ID, AWS_ENDPOINT_URL_KMS, the credentials and their policy "
+    "(deploy/security/kms-policy.json); see docs/runbooks/kms-down.md",
+    "Kuro": "check KURO_WEBSOCKET_URL and KURO_REST_URL, and Kuro itself",
+    "chains": "check the nodes' URLs",
+}
 
 
 async def kafka(config: Config) -> list[Check]:
-    """The brokers answer; every topic is there, with its partitions and its retention."""
+    """The brokers let us in, their certificates last; every topic is there, with its partitions and
+    its retention."""
+    from orchestrator.commands.tls_checks import kafka_certificates
+    from orchestrator.kafka_clients import troubles_of
     from streams.topics import check_topics
 
+    found = await troubles_of(config.kafka)
+    troubles = [trouble for trouble in found if trouble is not None]
+    state = State.BROKEN if len(troubles) == len(found) else State.WARNING
+    checks = [
+        Check(f"Kafka at {item.server}", state, item.detail, item.remedy) for item in troubles
+    ]
+    checks += await kafka_certificates(config.kafka)
+    if state is State.BROKEN:
+        return checks
     problems = await check_topics(config.kafka)
     if not problems:
-        return [Check("Kafka", State.WELL, "answers; every topic is as it must be")]
-    return [Check("Kafka", State.BROKEN, detail, remedy) for detail, remedy in problems]
+        return [Check("Kafka", State.WELL, "answers; every topic is as it must be"), *checks]
+    return [
+        *(Check("Kafka", State.BROKEN, detail, remedy) for detail, remedy in problems),
+        *checks,
+    ]
 
 
 async def database(config: Config) -> list[Check]:
     """It answers, has this version's tables, and somebody writes them."""
+    from orchestrator.commands.tls_checks import postgres_certificates
     from projections.health import check_database, check_projection
     from projections.store import Store
 
@@ -117,7 +146,7 @@ async def database(config: Config) -> list[Check]:
             await asyncio.sleep(0.5)
             found = await check_database(store)
         checks = [
-            _of("PostgreSQL", found["database"], "check DATABASE_URL and its access rules"),
+            _of("PostgreSQL", found["database"], _database_remedy(found["database"].detail)),
             _of("tables", found["migrations"], "run: orchestrator init"),
         ]
         if all(check.state is State.WELL for check in checks):
@@ -125,9 +154,18 @@ async def database(config: Config) -> list[Check]:
             state = State.WELL if projection.ok else State.WARNING
             remedy = "" if projection.ok else "run: orchestrator project"
             checks.append(Check("projection", state, projection.detail, remedy))
-        return checks
+        return [*checks, *await postgres_certificates(config)]
     finally:
         await store.close()
+
+
+def _database_remedy(detail: str) -> str:
+    """By libpq's own words, which are all that it gives."""
+    if "certificate" in detail:
+        return "see sslmode and sslrootcert in DATABASE_URL, and the server's certificate"
+    if "SSL" in detail:
+        return "see sslmode in DATABASE_URL; does the server speak TLS (ssl=on)?"
+    return "check DATABASE_URL and its access rules"
 
 
 def _of(subject: str, check: object, remedy: str) -> Check:

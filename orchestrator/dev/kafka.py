@@ -27,6 +27,7 @@ from orchestrator.dev.downloads import (
     java_executable,
     kafka_jar_folder,
 )
+from orchestrator.dev.kafka_security import KafkaSecurity
 from orchestrator.dev.ports import assign_ports, is_listening
 from orchestrator.dev.processes import Part, StackError, Supervisor
 from orchestrator.kafka_access import KafkaAccess
@@ -86,8 +87,10 @@ class Kafka(Part):
         port: int,
         controller_port: int,
         progress: Progress,
+        security: KafkaSecurity | None = None,
     ) -> None:
         super().__init__("kafka", supervisor, folder)
+        self._security = security
         self.port = port
         self._controller_port = controller_port
         self._progress = progress
@@ -103,10 +106,13 @@ class Kafka(Part):
     def _start(self) -> None:
         jars = kafka_jar_folder(self._progress)
         settings = _write_settings(self.folder, self.port, self._controller_port)
+        if self._security is not None:
+            settings.write_text(settings.read_text() + self._security.settings())
         if not (self.folder / "data" / "meta.properties").exists():
             shutil.rmtree(self.folder / "data", ignore_errors=True)
             command = [*_java(jars, None), "kafka.tools.StorageTool", "format"]
             command += ["-t", _new_cluster_id(), "-c", str(settings)]
+            command += self._security.format_arguments() if self._security else []
             self._supervisor.run("kafka-format", command, log=self.log, cwd=self.folder)
         cache = _class_cache(jars, self._progress)
         try:

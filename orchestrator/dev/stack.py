@@ -28,6 +28,7 @@ from typing import TextIO
 from orchestrator.dev.chains import Chain
 from orchestrator.dev.holders import HolderWallets
 from orchestrator.dev.kafka import Kafka
+from orchestrator.dev.kafka_security import KafkaSecurity
 from orchestrator.dev.launchpad import PROFILE, TOKEN_NAME
 from orchestrator.dev.ports import assign_ports
 from orchestrator.dev.postgres import Postgres
@@ -62,6 +63,7 @@ class EmbeddedStack:
         parts: Collection[str] = ALL_PARTS,
         state_interval: int = 30,
         launchpad_chain_ids: Collection[int] = (),
+        kafka_security: KafkaSecurity | None = None,
     ) -> None:
         if unknown := set(parts) - ALL_PARTS:
             raise StackError(f"no such parts: {sorted(unknown)}; there are {sorted(ALL_PARTS)}")
@@ -78,6 +80,7 @@ class EmbeddedStack:
         self.kuro: Kuro
         self.chains: dict[int, Chain] = {}
         self.holders: HolderWallets
+        self._kafka_security = kafka_security
         self._block_time = block_time
         self._wallets_per_chain = wallets_per_chain
         self._gas_limit = gas_limit
@@ -140,6 +143,7 @@ class EmbeddedStack:
             port=ports["kafka"],
             controller_port=ports["kafka-controller"],
             progress=self._progress,
+            security=self._kafka_security,
         )
         self.postgres = Postgres(
             supervisor, folder / "postgres", port=ports["postgres"], progress=self._progress

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import re
 
+from orchestrator.kafka_rights import RIGHTS, listed, rules, script
+from schemas.topics import TOPICS
 from tests.tidy.project import ROOT
 
+OWNING = ("following.py", "lane_owner.py", "sequencing.py")
 FOLDER = ROOT / "deploy" / "security"
 
 
@@ -35,3 +38,51 @@ def test_the_key_is_used_by_one_role_and_denied_to_all_others():
     denied = by_name["NobodyElseSigns"]
     assert denied["Effect"] == "Deny" and denied["Action"] == "kms:Sign"
     assert denied["Condition"]["ArnNotEquals"]["aws:PrincipalArn"] == role
+
+
+def test_the_access_control_lists_are_those_of_the_code():
+    """Written anew by `orchestrator topics acls`, and with `--sh`."""
+    text = (FOLDER / "kafka-acls.json").read_text(encoding="utf-8")
+    assert text == listed("orchestrator")
+    assert (FOLDER / "kafka-acls.sh").read_text(encoding="utf-8") == script("orchestrator")
+    named = {rule["resourceName"] for rule in json.loads(text) if rule["resourceType"] == "TOPIC"}
+    assert named == {*TOPICS}
+
+
+def writers(topic: str) -> set[str]:
+    return {
+        rule.principal.removeprefix("User:orchestrator-")
+        for rule in rules("orchestrator")
+        if (rule.operation, rule.name) == ("WRITE", topic)
+    }
+
+
+def test_who_may_write_what_decides():
+    """`repair` beside them, which is kept sealed."""
+    assert writers("kuro.events") == writers("evm.events") == {"ingest", "repair"}
+    assert writers("controls") == {"operator", "repair"}
+    assert writers("requests") == {"decide", "sign", "repair"}
+    assert writers("lanes") == {"decide", "relay", "repair"}
+    assert writers("dead-letters") == {"ingest", "decide", "relay", "repair"}
+
+
+def test_no_role_may_delete_or_alter_and_owners_alone_have_transactions():
+    allowed = rules("orchestrator")
+    assert {rule.operation for rule in allowed} == {
+        *("READ", "WRITE", "CREATE", "DESCRIBE", "DESCRIBE_CONFIGS")
+    }
+    owners = {rule.principal: rule for rule in allowed if rule.resource == "TRANSACTIONAL_ID"}
+    assert {*owners} == {"User:orchestrator-ingest", "User:orchestrator-relay"}
+    assert all(rule.pattern == "PREFIXED" for rule in owners.values())
+
+
+def test_every_transactional_id_of_the_code_begins_as_a_rule_allows():
+    source = "".join((ROOT / "streams").joinpath(name).read_text() for name in OWNING)
+    names = set(re.findall(r'\.owned\(f"([a-z]+\.)', source))
+    assert names == {name for rights in RIGHTS.values() for name in rights.owns}
+    elsewhere = [
+        path.name
+        for path in (ROOT / "streams").glob("*.py")
+        if ".owned(" in path.read_text() and path.name not in OWNING
+    ]
+    assert elsewhere == []

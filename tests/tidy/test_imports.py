@@ -28,6 +28,7 @@ PORTS = {
     "orchestrator.errors",
     "orchestrator.closing",
     "orchestrator.kafka_access",
+    "orchestrator.kafka_clients",
     "orchestrator.metrics",
 }
 ROOTS = {"orchestrator.cli", "orchestrator.__main__", "orchestrator.running"}

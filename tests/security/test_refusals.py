@@ -1,0 +1,132 @@
+"""Who cannot be let in is told at the start, in words, with what to do; and `doctor` says the same,
+and which certificates end soon."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from dataclasses import replace
+
+import pytest
+from cryptography import x509
+from pydantic import SecretStr
+
+from orchestrator.commands.checks import State
+from orchestrator.commands.tls_checks import lasting
+from orchestrator.errors import StartRefused
+from orchestrator.kafka_access import SaslMechanism, SecurityProtocol
+from orchestrator.kafka_clients import refuse_if_not_admitted, troubles_of
+from tests.authority import Authority
+from tests.security.conftest import Secured
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"sasl_password": SecretStr("it-is-another")}, "the password of orchestrator-sign is not"),
+        ({"sasl_username": "nobody"}, "the password of nobody is not accepted"),
+        ({"sasl_mechanism": SaslMechanism.PLAIN}, "does not offer PLAIN"),
+        ({"ca_file": None}, "its certificate comes from none of the system's authorities"),
+    ],
+)
+async def test_waiting_would_not_help(secured: Secured, change, says):
+    access = replace(secured.access("orchestrator-sign"), **change)
+    with pytest.raises(StartRefused, match=says) as refused:
+        await refuse_if_not_admitted(access)
+    assert "it-is-another" not in str(refused.value)
+    assert secured.passwords["orchestrator-sign"] not in str(refused.value)
+
+
+async def test_the_name_must_be_that_of_the_certificate(secured: Secured):
+    access = secured.access("orchestrator-sign")
+    with pytest.raises(StartRefused, match="its certificate is for another name"):
+        await refuse_if_not_admitted(
+            replace(access, servers=access.servers.replace("127.0.0.1", "localhost"))
+        )
+
+
+async def test_an_expired_certificate_is_called_so(secured: Secured):
+    late = secured.authority.sign("late", hosts=("127.0.0.1",), days=-1)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(late.certificate, late.key)
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
+        port = server.sockets[0].getsockname()[1]
+        access = replace(secured.access("orchestrator-sign"), servers=f"127.0.0.1:{port}")
+        with pytest.raises(StartRefused, match=r"has expired; renew the broker's certificate"):
+            await refuse_if_not_admitted(access)
+
+
+async def test_a_broker_that_is_away_or_on_another_listener_is_waited_for(secured: Secured):
+    access = secured.access("orchestrator-sign")
+    await refuse_if_not_admitted(replace(access, servers="127.0.0.1:1"))
+    await refuse_if_not_admitted(replace(access, servers=f"{access.servers},127.0.0.1:1"))
+    plain = replace(access, protocol=SecurityProtocol.PLAINTEXT)
+    await refuse_if_not_admitted(plain)
+    [trouble] = await troubles_of(plain)
+    assert trouble is not None and "is this its PLAINTEXT listener?" in str(trouble)
+
+
+async def test_a_role_ends_with_the_reason(secured: Secured):
+    code, told = await secured.ends(
+        "wrong", "decide", "worker", "--roles", "decide", KAFKA_SASL_USERNAME="orchestrator-sign"
+    )
+    assert code == 2
+    assert "the password of orchestrator-sign is not accepted; check KAFKA_SASL_USERNAME" in told
+
+
+async def test_a_command_ends_with_the_reason(secured: Secured):
+    stranger = Authority(secured.folder, "stranger")
+    code, told = await secured.ends(
+        "strange", "auditor", "replay", KAFKA_SSL_CA_FILE=str(stranger.file)
+    )
+    assert code == 2
+    assert f"its certificate comes from none of {stranger.file}" in told
+
+
+async def examined(secured: Secured, role: str, **more: str) -> dict[str, dict[str, str]]:
+    _, told = await secured.ends(f"doctor-{len(more)}", role, "doctor", "--json", **more)
+    return {check["subject"]: check for check in json.loads(told.splitlines()[-1])}
+
+
+async def test_doctor_says_how_long_certificates_last(service, secured: Secured):
+    found = await examined(secured, "sign")
+    broker = secured.access("orchestrator-sign").servers
+    assert found["Kafka"]["state"] == "well", found["Kafka"]
+    for subject in (
+        f"certificate of Kafka at {broker}",
+        f"certificate of PostgreSQL at 127.0.0.1:{secured.front.port}",
+    ):
+        check = found[subject]
+        assert check["state"] == "warning" and "valid for 4 days more" in check["detail"], check
+        assert check["remedy"].startswith("renew")
+
+
+async def test_doctor_names_what_to_do(service, secured: Secured):
+    found = await examined(
+        secured,
+        "sign",
+        KAFKA_BOOTSTRAP_SERVERS=secured.stack.kafka.bootstrap_servers.replace(
+            "127.0.0.1", "localhost"
+        ),
+        DATABASE_URL=secured.database_url.replace("127.0.0.1", "localhost"),
+        AWS_ENDPOINT_URL_KMS="http://127.0.0.1:1",
+    )
+    kafka = found[f"Kafka at localhost:{secured.stack.kafka.port}"]
+    assert kafka["state"] == "broken" and "KAFKA_BOOTSTRAP_SERVERS" in kafka["remedy"]
+    assert found["PostgreSQL"]["state"] == "broken"
+    assert "sslrootcert" in found["PostgreSQL"]["remedy"], found["PostgreSQL"]
+    assert found["KMS"]["state"] == "broken" and "AWS_ENDPOINT_URL_KMS" in found["KMS"]["remedy"]
+
+
+def test_expired_soon_and_long(secured: Secured):
+    states = {}
+    for days in (-1, 10, 40):
+        signed = secured.authority.sign(f"for-{days}", days=days)
+        found = x509.load_pem_x509_certificate(signed.certificate.read_bytes())
+        states[days] = lasting("it", found, "renew it").state
+    assert states == {-1: State.BROKEN, 10: State.WARNING, 40: State.WELL}
