@@ -117,7 +117,7 @@ async def kafka(config: Config) -> list[Check]:
     troubles = [trouble for trouble in found if trouble is not None]
     state = State.BROKEN if len(troubles) == len(found) else State.WARNING
     checks = [
-        Check(f"Kafka at {item.server}", state, item.detail, item.remedy) for item in troubles
+        Check("Kafka", state, f"{item.server}: {item.detail}", item.remedy) for item in troubles
     ]
     checks += await kafka_certificates(config.kafka)
     if state is State.BROKEN:
@@ -146,7 +146,7 @@ async def database(config: Config) -> list[Check]:
             await asyncio.sleep(0.5)
             found = await check_database(store)
         checks = [
-            _of("PostgreSQL", found["database"], _database_remedy(found["database"].detail)),
+            await _session(config, found["database"]),
             _of("tables", found["migrations"], "run: orchestrator init"),
         ]
         if all(check.state is State.WELL for check in checks):
@@ -157,6 +157,21 @@ async def database(config: Config) -> list[Check]:
         return [*checks, *await postgres_certificates(config)]
     finally:
         await store.close()
+
+
+async def _session(config: Config, found: object) -> Check:
+    """The pool says only that nobody answers; one session of its own says why."""
+    from psycopg import Error
+
+    from projections.database import connect, describe
+
+    if not getattr(found, "ok", False):
+        try:
+            await (await connect(config.database_url)).close()
+        except Error as error:
+            detail = describe(error)
+            return Check("PostgreSQL", State.BROKEN, detail, _database_remedy(detail))
+    return _of("PostgreSQL", found, "check DATABASE_URL and its access rules")
 
 
 def _database_remedy(detail: str) -> str:
