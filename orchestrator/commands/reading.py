@@ -6,7 +6,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -210,9 +209,10 @@ def lanes(
 def _show_lanes(found: list[models.LaneSummary]) -> None:
     """With whole addresses on 80 columns; why one stands is a line below."""
     names = ("chain", "wallet", "next", "out", "wait", "stuck", "")
-    table = Table(*names, box=box.HORIZONTALS, show_edge=False, pad_edge=False)
+    table = Table(*names, box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for column in table.columns:
         column.no_wrap = True
+    table.columns[1].min_width = len("0x") + 40
     for lane in found:
         word = "HALTED" if lane.halted else "SET ASIDE" if lane.set_aside else ""
         table.add_row(

@@ -137,6 +137,8 @@ async def test_a_request_is_explained_and_lanes_are_shown(place):
     assert (await place.answer("lanes", "77"))["items"] == []
     one = await place.answer("lanes", str(CHAIN), WALLET)
     assert one["nextNonce"] == lane["nextNonce"]
+    for width in ("80", "200"):
+        assert WALLET in (await place.run("lanes", COLUMNS=width)).stdout, "whole, to be copied"
     words = await place.run("lanes", str(CHAIN), WALLET)
     assert WALLET in words.stdout and "nonce" in words.stdout
 
