@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 from orchestrator.dev.bench.figures import Findings
-from orchestrator.dev.bench.throughput import CHAIN, IN_FLIGHT, mint
+from orchestrator.dev.bench.throughput import CHAIN, mint
 from orchestrator.dev.bench.world import ROLES, Run, world
 
 _SHOWN = 14
@@ -25,7 +25,7 @@ async def profile(run: Run) -> Findings:
     """Samples every role while mints run through it."""
     seconds = run.size(25, 12)
     findings = Findings()
-    async with world(chain_ids=[CHAIN], settings=IN_FLIGHT) as place:
+    async with world(chain_ids=[CHAIN]) as place:
         await place.start(*ROLES)
         await mint(place, [CHAIN], 20)
         folder = place.stack.data_dir
