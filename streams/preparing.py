@@ -21,7 +21,7 @@ from streams.judging import Judging
 SIGNED_BETWEEN_BREATHS = 16
 """Signing holds the event loop; after so many others get their turn."""
 
-PREPARED_AT_ONCE = 256
+PREPARED_AT_ONCE = 512
 ESTIMATED_AT_ONCE = 64
 """So much work at most in one pass, and so many estimates: the first of a burst are out before the
 last are signed, and before the node has estimated all of them."""
