@@ -62,6 +62,7 @@ _LOCK = (
     "SELECT pg_advisory_xact_lock(730556, place) FROM (SELECT DISTINCT hashtext(key) AS place "
     "FROM unnest(%s::text[]) AS key ORDER BY place) AS places"
 )
+_HELD = f"SELECT {_COLUMNS} FROM signing_guard.digests WHERE request_key = ANY(%s)"  # noqa: S608
 _INSERT = (
     f"INSERT INTO signing_guard.digests ({_COLUMNS}) "  # noqa: S608 - names, no values
     "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
@@ -248,17 +249,21 @@ class PostgresGuard:
         return [_entry(row) for row in await found.fetchall()]
 
     async def _locked(self, link: Link, keys: list[str]) -> tuple[dict[str, list[Entry]], float]:
-        """Hold these requests until the transaction ends; what is recorded, and the time."""
+        """Hold these requests until the transaction ends; what is recorded, and the time. To be
+        asked in a pipeline: PostgreSQL runs the statements in this order, and each sees what was
+        committed before it began, so the record is read under the locks."""
         stored = [_stored(key) for key in keys]
         await link.execute(_LOCK.encode(), [stored])
-        held: dict[str, list[Entry]] = {key: [] for key in keys}
-        for entry in await self._read(link, "WHERE request_key = ANY(%s)", [stored]):
-            held[entry.request_key].append(entry)
+        found = await link.execute(_HELD.encode(), [stored])
         now = await link.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
+        held: dict[str, list[Entry]] = {key: [] for key in keys}
+        for entry in [_entry(row) for row in await found.fetchall()]:
+            held[entry.request_key].append(entry)
         return held, float((await now.fetchone() or (0.0,))[0])
 
     async def _judge(self, link: Link, entries: list[Entry]) -> list[Refusal | None]:
-        async with link.transaction():
+        """In two round trips; returns once the second, with the commit, is answered."""
+        async with link.pipeline(), link.transaction():
             held, now = await self._locked(link, [entry.request_key for entry in entries])
             verdicts = [
                 judge(entry, held[entry.request_key], now, self._margin) for entry in entries
@@ -286,7 +291,8 @@ class PostgresGuard:
         found: list[str] = []
         async with link.transaction() as transaction:
             keys = sorted({entry.request_key for entry in given})
-            held, now = await self._locked(link, keys)
+            async with link.pipeline():
+                held, now = await self._locked(link, keys)
             for entry in given:
                 beside = held[entry.request_key]
                 why = conflict(entry, beside, now, self._margin)
