@@ -118,7 +118,7 @@ class Settings(BaseModel):
     approval_ttl_seconds: Annotated[int, Field(ge=60)] = 86_400
     confirmations: Annotated[int, Field(ge=0, le=100_000)] = 6
     head_poll_seconds: Annotated[float, Field(ge=0.05, le=60)] = 0.25
-    lane_in_flight_limit: Annotated[int, Field(ge=1, le=100_000)] = 512
+    lane_in_flight_limit: Annotated[int, Field(ge=1, le=100_000)] = 1024
     fee_cap_wei: Annotated[int, Field(ge=1)] = 500 * 10**9
     priority_fee_wei: Annotated[int, Field(ge=0)] = 10**9
     replace_after_blocks: Annotated[int, Field(ge=1, le=10_000)] = 5

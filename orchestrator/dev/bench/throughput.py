@@ -24,11 +24,11 @@ from schemas.topics import LANES, REQUESTS
 CHAIN = 5920
 UNFOLLOWED = 5999
 SETTINGS = (
-    "Blocks of 30M: all settings are the defaults, so at most 512 transactions of a wallet are out "
-    "at a time, more than such a block holds. Blocks of 300M hold some 3,000: there lanes ran with "
-    "LANE_IN_FLIGHT_LIMIT=4096."
+    "Blocks of 30M: all settings are the defaults, so at most 1,024 transactions of a wallet are "
+    "out at a time, three times what such a block holds. Blocks of 300M hold some 3,000: there "
+    "lanes ran with LANE_IN_FLIGHT_LIMIT=4096."
 )
-IN_FLIGHT = {30_000_000: "512", 300_000_000: "4096"}
+IN_FLIGHT = {30_000_000: "1024", 300_000_000: "4096"}
 TARGETS = {30_000_000: 0.95, 300_000_000: 0.25}
 
 
