@@ -7,6 +7,7 @@ import asyncio
 import json
 import ssl
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import pytest
 from cryptography import x509
@@ -18,7 +19,7 @@ from orchestrator.errors import StartRefused
 from orchestrator.kafka_access import SaslMechanism, SecurityProtocol
 from orchestrator.kafka_clients import refuse_if_not_admitted, troubles_of
 from tests.authority import Authority
-from tests.security.conftest import Secured
+from tests.security.conftest import COMMANDS, Secured
 
 
 @pytest.mark.parametrize(
@@ -130,3 +131,17 @@ def test_expired_soon_and_long(secured: Secured):
         found = x509.load_pem_x509_certificate(signed.certificate.read_bytes())
         states[days] = lasting("it", found, "renew it").state
     assert states == {-1: State.BROKEN, 10: State.WARNING, 40: State.WELL}
+
+
+async def test_no_process_has_written_a_password(service, secured: Secured):
+    database = urlsplit(secured.database_url).password
+    assert database
+    written = {
+        file.name: file.read_text(errors="replace")
+        for file in (secured.stack.data_dir / "logs").glob("*.log")
+        if file.stem in {*COMMANDS, "init", "wrong", "strange", "doctor-0", "doctor-3"}
+    }
+    assert len(written) == len(COMMANDS) + 5
+    for name, text in written.items():
+        for secret in (*secured.passwords.values(), database):
+            assert secret not in text, name
