@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator import running
-from orchestrator.commands import controls, reading, rebuild, watch
+from orchestrator.commands import controls, policies, reading, rebuild, watch
 from orchestrator.commands.archives import topics_app
 from orchestrator.commands.audit import audit
 from orchestrator.commands.certificates import certifier_of
@@ -246,6 +246,7 @@ app.add_typer(topics_app, name="topics")
 app.command()(token)
 rebuild.register(app)
 controls.register(app)
+policies.register(app)
 app.command()(audit)
 add_certificate_commands(app)
 app.command()(day_close)

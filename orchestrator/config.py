@@ -32,6 +32,7 @@ from orchestrator.errors import ConfigurationError
 from orchestrator.exposures import Exposure, exposures
 from orchestrator.kafka_access import KafkaAccess, SaslMechanism, SecurityProtocol
 from orchestrator.kafka_settings import kafka_access
+from orchestrator.registry_settings import NO_REGISTRY, Registry, registry_of
 from orchestrator.tokens import parse_tokens
 from orchestrator.wallet_settings import addresses_of, private_keys_of, text_of_file
 
@@ -186,6 +187,8 @@ CHAIN_SETTINGS = (
     "RELAYER_ADDRESS_<id>",
     "CONFIRMATIONS_<id>",
     "START_BLOCK_<id>",
+    "KYC_REGISTRY_CONTRACT_ADDRESS_<id>",
+    "KYC_REGISTRY_FUNCTION_<id>",
 )
 """Settings per chain; `<id>` stands for the chain id."""
 
@@ -219,6 +222,7 @@ class ChainConfig:
     start_block: int
     private_keys: tuple[SecretStr, ...] = field(default=(), repr=False)
     profile: Profile = ORCHESTRATOR
+    registry: Registry = NO_REGISTRY
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,6 +374,7 @@ def _chain(
         start_block=_count(f"START_BLOCK_{chain_id}", environ, 0, problems),
         private_keys=keys,
         profile=_profile(chain_id, environ, problems),
+        registry=registry_of(chain_id, environ, problems),
     )
 
 

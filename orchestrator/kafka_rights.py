@@ -60,7 +60,7 @@ RIGHTS: dict[str, Rights] = {
     "relay": Rights(
         reads=(LANES, CONTROLS),
         writes=(LANES, DEAD_LETTERS),
-        owns=("lane.", "sequence."),
+        owns=("lane.", "policies.", "sequence."),
         group=True,
     ),
     "project": Rights(reads=ALL),

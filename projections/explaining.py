@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from orchestrator.core.controls import Pause
 from orchestrator.core.lifecycle import RequestState, Stage
 from projections.explaining_words import Action, Code, Turn, actions_of, words_of
+from projections.holds import told
 from projections.lane_shapes import LaneView, Slot
 from projections.lanes import TransactionState, Work, WorkState
 from projections.rows import rfc3339
@@ -104,6 +105,7 @@ def _situation(state: RequestState, around: Circumstances) -> _Found:
     return (
         _ended(state)
         or _paused(around)
+        or _held(state)
         or _to_be_decided(state, around)
         or _stopped_chain(state, around)
         or _own_step(state, around)
@@ -143,6 +145,31 @@ def _paused(around: Circumstances) -> _Found | None:
     return _Found(Code.PAUSED, pause.since, facts=facts)
 
 
+def _held(state: RequestState) -> _Found | None:
+    """By a policy, unless something else is decided first."""
+    held = state.standing_hold
+    if state.stage is not Stage.HELD or held is None or state.evidence is not None:
+        return None
+    if state.cancelling is not None or state.origin_retracted:
+        return None
+    by = state.approved_by
+    facts: dict[str, object] = {
+        "breaches": "; ".join(told(breach) for breach in held.breaches),
+        "needed": held.approvals_needed,
+        "given": len(by),
+        "who": ", ".join(by) or "nobody",
+    }
+    if not held.approvals_needed:
+        return _Found(Code.HELD_FOR_GOOD, facts=facts)
+    if len(by) >= held.approvals_needed:
+        return _Found(Code.RELEASE_TO_BE_JUDGED, facts=facts)
+    if held.until is None:
+        return _Found(Code.HELD, facts=facts)
+    until = datetime.fromtimestamp(held.until, UTC)
+    facts["until"] = rfc3339(until)
+    return _Found(Code.HELD_UNTIL, next_at=until, facts=facts)
+
+
 def _to_be_decided(state: RequestState, around: Circumstances) -> _Found | None:
     """What the log already holds and the decider has yet to take in."""
     if state.evidence is not None:
@@ -171,7 +198,7 @@ def _to_be_decided(state: RequestState, around: Circumstances) -> _Found | None:
 
 def _stopped_chain(state: RequestState, around: Circumstances) -> _Found | None:
     """Only from where on the chain matters: what is received is drafted and signed without it."""
-    if state.stage in (Stage.RECEIVED, Stage.DRAFTED):
+    if state.stage in (Stage.RECEIVED, Stage.HELD, Stage.DRAFTED):
         return None
     chain_id = state.received.chain_id if state.received else None
     if around.served_chains and chain_id not in around.served_chains:
@@ -192,6 +219,7 @@ def _stopped_chain(state: RequestState, around: Circumstances) -> _Found | None:
 
 _STEPS = {
     Stage.RECEIVED: (Code.TO_BE_DRAFTED, Code.DRAFTING_LATE),
+    Stage.HELD: (Code.TO_BE_DRAFTED, Code.DRAFTING_LATE),
     Stage.DRAFTED: (Code.TO_BE_SIGNED, Code.SIGNING_LATE),
     Stage.SIGNED: (Code.TO_BE_ASSIGNED, Code.ASSIGNING_LATE),
     Stage.EXPIRED: (Code.TO_BE_REDRAFTED, Code.DRAFTING_LATE),

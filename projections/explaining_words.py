@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from projections.explaining_actions import COMMANDS, Facts, scope_option
+
 
 class Turn(StrEnum):
     """Who acts next. `chain` stands for its blocks, and for the follower that reads them."""
@@ -32,6 +34,10 @@ class Code(StrEnum):
     FAILED_CANCELLED = "FAILED_CANCELLED"
     FAILED = "FAILED"
     PAUSED = "PAUSED"
+    HELD = "HELD"
+    HELD_UNTIL = "HELD_UNTIL"
+    HELD_FOR_GOOD = "HELD_FOR_GOOD"
+    RELEASE_TO_BE_JUDGED = "RELEASE_TO_BE_JUDGED"
     EVIDENCE_TO_BE_JUDGED = "EVIDENCE_TO_BE_JUDGED"
     RETRACTION_TO_BE_RECORDED = "RETRACTION_TO_BE_RECORDED"
     CANCELLATION_TO_BE_RECORDED = "CANCELLATION_TO_BE_RECORDED"
@@ -133,6 +139,27 @@ WORDS: Mapping[Code, _Words] = {
         "the end of the pause",
         "Paused by {who} ({scope}): {why}. What is already out is still watched.",
         ("resume", "cancel"),
+    ),
+    Code.HELD: _Words(
+        _O,
+        "approvals by {needed} distinct operators ({given} so far)",
+        "Held by the policy: {breaches}. Approved so far by {who}.",
+        ("approve", "cancel"),
+    ),
+    Code.HELD_UNTIL: _Words(
+        _R,
+        "time to pass, or {needed} distinct operators ({given} so far)",
+        "Held by the policy: {breaches}. It is judged again by itself at {until}.",
+        ("approve", "cancel"),
+    ),
+    Code.HELD_FOR_GOOD: _Words(
+        _O,
+        "another policy",
+        "Held by the policy: {breaches}. No approval releases it: change the policy, or cancel it.",
+        ("policy", "cancel"),
+    ),
+    Code.RELEASE_TO_BE_JUDGED: _Words(
+        _R, "the owner of the policies", "Approved by {who}; its release is judged next."
     ),
     Code.EVIDENCE_TO_BE_JUDGED: _Words(
         _D, "the decision", "The contract's event is final; it is about to be judged."
@@ -336,62 +363,20 @@ WORDS: Mapping[Code, _Words] = {
 }
 
 
-class _Facts(dict[str, object]):
-    def __missing__(self, key: str) -> str:
-        return "?"
-
-
 def words_of(code: Code, facts: Mapping[str, object]) -> tuple[Turn, str | None, str]:
     """Turn, what is waited for, and the summary."""
     words = WORDS[code]
-    known = _Facts({name: "?" if value is None else value for name, value in facts.items()})
+    known = Facts({name: "?" if value is None else value for name, value in facts.items()})
     waiting = None if words.waiting_for is None else words.waiting_for.format_map(known)
     return words.turn, waiting, words.summary.format_map(known)
 
 
-_COMMANDS: Mapping[str, tuple[str, str]] = {
-    "retry": (
-        "orchestrator retry --request {key} --why WHY",
-        "Try it again, once its reason is gone.",
-    ),
-    "cancel": (
-        "orchestrator cancel --request {key} --why WHY",
-        "Give it up, as far as that is still possible; what is signed may still be executed by "
-        "whoever holds it, until its deadline.",
-    ),
-    "pause": (
-        "orchestrator pause --request {key} --why WHY",
-        "Hold it: nothing new is done for it.",
-    ),
-    "resume": ("orchestrator resume {scope_option} --why WHY", "End the pause."),
-    "pause-all": (
-        "orchestrator pause --all --why WHY",
-        "Stop everything until it is understood.",
-    ),
-    "release-lane": (
-        "orchestrator release --wallet {chain}:{wallet} --why WHY",
-        "Let the lane go on from what its chain shows, once a person understood the difference.",
-    ),
-    "release-chain": (
-        "orchestrator release --chain {chain} --why WHY",
-        "Let the follower go on after the fork, once a person understood the reorganisation.",
-    ),
-    "doctor": ("orchestrator doctor", "Check every dependency, and what is wrong with which."),
-}
-
-
 def actions_of(code: Code, facts: Mapping[str, object]) -> tuple[Action, ...]:
-    quoted = _Facts(
+    quoted = Facts(
         {name: shlex.quote(str(value)) for name, value in facts.items() if value is not None}
     )
-    quoted["scope_option"] = _scope_option(str(facts.get("scope", "all")))
+    quoted["scope_option"] = scope_option(str(facts.get("scope", "all")))
     return tuple(
-        Action(name, _COMMANDS[name][0].format_map(quoted), _COMMANDS[name][1])
+        Action(name, COMMANDS[name][0].format_map(quoted), COMMANDS[name][1])
         for name in WORDS[code].actions
     )
-
-
-def _scope_option(scope: str) -> str:
-    """`--all`, or `--chain`, `--wallet`, `--request` with what the scope names."""
-    kind, _, name = scope.partition(":")
-    return f"--{kind} {shlex.quote(name)}" if name else "--all"

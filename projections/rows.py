@@ -19,8 +19,11 @@ from schemas.requests import (
     ApprovalExpired,
     ApprovalNonceGranted,
     ApprovalSigned,
+    ApproveReported,
     CancelReported,
+    ClearanceReported,
     EvidenceReported,
+    HoldReported,
     InclusionReported,
     RefusalReported,
     RelayAssigned,
@@ -45,9 +48,11 @@ _HELD: dict[str, type[Fact]] = {
     "expired": ApprovalExpired,
     "evidence": EvidenceReported,
     "cancelling": CancelReported,
+    "clearance": ClearanceReported,
+    "hold": HoldReported,
 }
-_ORDERS: dict[str, type[RetryReported | CancelReported]] = {
-    model.__name__: model for model in (RetryReported, CancelReported)
+_ORDERS: dict[str, type[RetryReported | CancelReported | ApproveReported]] = {
+    model.__name__: model for model in (RetryReported, CancelReported, ApproveReported)
 }
 _ENDINGS: dict[str, type[Fact]] = {
     model.__name__: model
@@ -62,6 +67,10 @@ def encode_state(state: RequestState) -> bytes:
     """JSON from which `decode_state` gives back an equal state."""
     body: dict[str, Any] = {name: getattr(state, name) for name in _PLAIN}
     body["stage"] = state.stage
+    if state.lapses:
+        body["lapses"] = state.lapses
+    if state.renewing:
+        body["renewing"] = True
     body["retracted_seats"] = state.retracted_seats
     for name in _HELD:
         fact = getattr(state, name)
@@ -85,6 +94,7 @@ def decode_state(body: dict[str, Any]) -> RequestState:
     for name, model in _HELD.items():
         if name in body:
             fields[name] = model.model_validate(body[name])
+    fields["lapses"], fields["renewing"] = body.get("lapses", 0), body.get("renewing", False)
     fields["orders"] = tuple(
         _ORDERS[kind].model_validate(order) for kind, order in body.get("orders", ())
     )
@@ -146,6 +156,8 @@ def outcome(state: RequestState) -> tuple[str | None, str | None]:
         case Stage.RETRACTED, _:
             detail = "a chain reorganisation took back the event that this request came from"
             return "RETRACTED", f"RETRACTED: {detail}"
+    if state.stage is Stage.HELD and state.hold is not None:
+        return state.hold.breaches[0].rule, None
     if state.stage in _IN_FLIGHT and state.refusal is not None:
         return state.refusal.reason, None
     return None, None

@@ -45,13 +45,28 @@ def _properties(model: type[Fact]) -> dict[str, Any]:
     for name, content in schema["properties"].items():
         reference = content.get("$ref", "").removeprefix("#/$defs/")
         properties[name] = dict(definitions[reference]) if reference else dict(content)
+        properties[name] = _inlined(properties[name], definitions)
         choices = [choice for choice in content.get("anyOf", []) if choice != {"type": "null"}]
         if "anyOf" in content:
-            properties[name] = {**choices[0], "title": content.get("title", name)}
+            properties[name] = {
+                **_inlined(choices[0], definitions),
+                "title": content.get("title", name),
+            }
         if properties[name].get("type") == "string" and _is_amount(model, name):
             properties[name].pop("le", None)
             properties[name] |= {"pattern": "^(0|[1-9][0-9]*)$", "maxLength": len(str(UINT256_MAX))}
     return properties
+
+
+def _inlined(content: Any, definitions: dict[str, Any]) -> Any:
+    """With what it refers to in the place of the reference."""
+    if isinstance(content, list):
+        return [_inlined(item, definitions) for item in content]
+    if not isinstance(content, dict):
+        return content
+    if "$ref" in content:
+        return _inlined(definitions[content["$ref"].removeprefix("#/$defs/")], definitions)
+    return {name: _inlined(item, definitions) for name, item in content.items()}
 
 
 def _is_amount(model: type[Fact], name: str) -> bool:

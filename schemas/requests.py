@@ -15,6 +15,7 @@ from schemas.base import Address, Amount, ChainId, Count, Fact, Hash, RequestTyp
 from schemas.controls import OrderId, Who, Why
 from schemas.evm import EventName
 from schemas.lanes import RelayRefusal
+from schemas.policies import Breach, LapseReason, Ticket
 
 
 class RejectionReason(StrEnum):
@@ -49,10 +50,11 @@ class RequestReceived(RequestFact):
     """A request exists. `user` and `amount` stand as received; see `MintOk`.
 
     `origin` is the log position of the fact that said so; `origin_event` names the contract event
-    of a redeem (chain, block hash, log index).
+    of a redeem (chain, block hash, log index). `told_at_ms` is the time that Kuro gave a mint; None
+    on records from before it was told.
     """
 
-    circumstances: ClassVar[frozenset[str]] = frozenset({"origin"})
+    circumstances: ClassVar[frozenset[str]] = frozenset({"origin", "told_at_ms"})
 
     request_id: str
     type: RequestType
@@ -62,6 +64,7 @@ class RequestReceived(RequestFact):
     fiat_ref: str | None = None
     origin: str
     origin_event: str | None = None
+    told_at_ms: int | None = None
 
     @property
     def id(self) -> str:
@@ -257,6 +260,56 @@ class CancelReported(OrderReported):
     @property
     def id(self) -> str:
         return f"{self.request_key}:cancel:{self.order}"
+
+
+class ApproveReported(OrderReported):
+    """Let it go, as it was held; see `policies.ApproveOrdered`."""
+
+    ticket: Ticket
+
+    @property
+    def id(self) -> str:
+        return f"{self.request_key}:approve:{self.order}"
+
+
+class PolicyReported(RequestFact):
+    """What the owner of the policies said about the draft that `ticket` names; see `policies`."""
+
+    ticket: Ticket
+
+
+class ClearanceReported(PolicyReported):
+    """It may be drafted. This opens the attempt: its deadline counts from here."""
+
+    version: Hash
+    approved_by: tuple[Who, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return f"{self.request_key}:cleared:{self.ticket}"
+
+
+class HoldReported(PolicyReported):
+    """It waits for operators, or for time to pass."""
+
+    version: Hash
+    breaches: Annotated[tuple[Breach, ...], Field(min_length=1)]
+    approvals_needed: Count
+    until: Count | None = None
+
+    @property
+    def id(self) -> str:
+        return f"{self.request_key}:held:{self.ticket}"
+
+
+class HoldLapseReported(PolicyReported):
+    """The hold is over without an answer; the request asks anew."""
+
+    reason: LapseReason
+
+    @property
+    def id(self) -> str:
+        return f"{self.request_key}:lapsed:{self.ticket}"
 
 
 class ApprovalExpired(AttemptFact):

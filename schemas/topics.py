@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schemas import controls, dead_letters, evm, kuro, lanes, requests, sequences
+from schemas import controls, dead_letters, evm, kuro, lanes, policies, requests, sequences
 from schemas.base import Fact, Position, Record, decode_value
 
 
@@ -60,6 +60,10 @@ REQUESTS = Topic(
         requests.ApprovalExpired,
         requests.RetryReported,
         requests.CancelReported,
+        requests.ApproveReported,
+        requests.ClearanceReported,
+        requests.HoldReported,
+        requests.HoldLapseReported,
         requests.RequestCompleted,
         requests.RequestFailed,
         requests.RequestRetracted,
@@ -96,6 +100,13 @@ LANES = Topic(
         sequences.MintUnattributed,
         sequences.AttributionRetracted,
         sequences.NameRefused,
+        policies.PolicyAdopted,
+        policies.ClearanceRequested,
+        policies.ReleaseRequested,
+        policies.AccountVerified,
+        policies.RequestCleared,
+        policies.RequestHeld,
+        policies.HoldLapsed,
     ),
 )
 CONTROLS = Topic(
@@ -106,6 +117,8 @@ CONTROLS = Topic(
         controls.WorkResumed,
         controls.RetryOrdered,
         controls.CancelOrdered,
+        policies.PolicyApplied,
+        policies.ApproveOrdered,
     ),
 )
 DEAD_LETTERS = Topic(

@@ -72,6 +72,12 @@ class Controls:
             return f"operators' controls could not be read for {age:.0f} s"
         return None
 
+    @property
+    def policy(self) -> str | None:
+        """The order that put the policy in force; None where no mint is to be asked about."""
+        applied = self.state.policy
+        return applied.order if applied is not None and applied.policy.rules else None
+
     async def judged(self, offset: int) -> DeadLetter | None:
         """Wait until the record at `offset` is folded; its dead letter when it was refused."""
         while self._next_offset <= offset:

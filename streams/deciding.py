@@ -19,6 +19,12 @@ from schemas.base import Fact, Position, Record, UnreadableRecord
 from schemas.controls import OrderFact
 from schemas.dead_letters import DeadLetter, DeadLetterReason
 from schemas.lanes import CancellationRequested, RelayRequested
+from schemas.policies import (
+    ClearanceRequested,
+    PolicyFact,
+    ReleaseRequested,
+    TicketFact,
+)
 from schemas.requests import ApprovalDrafted, RelayAssigned, RequestFact, RequestReceived
 from schemas.sequences import NonceRequested, SequenceFact
 from schemas.topics import CONTROLS, DEAD_LETTERS, LANES, REQUESTS, TOPICS, Topic
@@ -27,6 +33,10 @@ from streams.controls import Controls
 from streams.retrying import Backoff
 
 log = structlog.get_logger(__name__)
+
+
+BEGINS = (ApprovalDrafted, RelayAssigned, NonceRequested, ClearanceRequested, ReleaseRequested)
+"""What a pause holds."""
 
 
 class Decider:
@@ -68,7 +78,7 @@ class Decider:
         delivered, so that the batch's offsets may be committed."""
         facts: list[Fact] = []
         letters: list[Fact] = []
-        seen: list[Fact] = []
+        others: list[Fact] = []
         for message in messages:
             position = Position(message.topic, message.partition, message.offset)
             try:
@@ -88,9 +98,9 @@ class Decider:
                 if refused is not None:
                     letters.append(refused)
                     continue
-            seen += [fact for fact in found if isinstance(fact, SequenceFact)]
+            others += [fact for fact in found if isinstance(fact, SequenceFact | PolicyFact)]
             facts += [fact for fact in found if isinstance(fact, RequestFact)]
-        await self._deliver(LANES, seen)
+        await self._deliver(LANES, others)
         await self._deliver(REQUESTS, [fact for fact in facts if not self._known(fact)])
         await self._deliver(DEAD_LETTERS, letters)
 
@@ -158,7 +168,8 @@ class Decider:
             if state is not None:
                 self._pool.saw(state, now)
         for key, state in states.items():
-            item = pending(state, self._terms, self._choose) if state else None
+            policy = self._controls.policy
+            item = pending(state, self._terms, self._choose, policy) if state else None
             if state is None or not isinstance(item, Append):
                 self._delivered.pop(key, None)
                 continue
@@ -176,7 +187,7 @@ class Decider:
         """A pause holds what begins something new: a draft, and its way to a wallet."""
         if state is None or state.received is None:
             return False
-        if not isinstance(fact, ApprovalDrafted | RelayAssigned | NonceRequested):
+        if not isinstance(fact, BEGINS):
             return False
         wallet = fact.wallet if isinstance(fact, RelayAssigned) else None
         chain_id = state.received.chain_id
@@ -201,6 +212,6 @@ class Decider:
 
 
 def _request_key(fact: Fact) -> str:
-    asking = RelayRequested | CancellationRequested | NonceRequested
+    asking = RelayRequested | CancellationRequested | NonceRequested | TicketFact
     assert isinstance(fact, RequestFact | asking)
     return fact.request_key

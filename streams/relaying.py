@@ -1,4 +1,4 @@
-"""Relaying: the lanes and sequences whose partitions this process owns, each with its task."""
+"""Relaying: the lanes, sequences and policies of the partitions owned here, each with its task."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from orchestrator.ports import Message
 from schemas.base import UnreadableRecord
 from schemas.controls import OrderFact
 from schemas.lanes import CancellationRequested, LaneResumed, RelayRequested
+from schemas.policies import ClearanceRequested, PolicyAdopted, ReleaseRequested
 from schemas.sequences import MintRetracted, MintSeen, NonceRequested
 from schemas.topics import LANES
+from streams.clearing import PolicyOwner
 from streams.lane_owner import LaneOwner
 from streams.sequencing import SequenceOwner
 
@@ -27,13 +29,16 @@ OFFERED = (
     NonceRequested,
     MintSeen,
     MintRetracted,
+    PolicyAdopted,
+    ClearanceRequested,
+    ReleaseRequested,
 )
 """What others append for an owner."""
 _MARKS = tuple(kind.__name__.encode() for kind in OFFERED)
 
 
 class Owner(Protocol):
-    """The owner of a lane or of a chain's sequences."""
+    """The owner of a lane, of a chain's sequences, or of the policies."""
 
     key: str
     reason: str | None
@@ -68,6 +73,10 @@ class Relayer:
     @property
     def sequence_owners(self) -> Sequence[SequenceOwner]:
         return [owner for owner in self._owners.values() if isinstance(owner, SequenceOwner)]
+
+    @property
+    def policy_owners(self) -> Sequence[PolicyOwner]:
+        return [owner for owner in self._owners.values() if isinstance(owner, PolicyOwner)]
 
     async def own(self, partitions: set[int]) -> None:
         wanted = {key for key, (seat, _) in self._makers.items() if seat in partitions}

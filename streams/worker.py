@@ -24,13 +24,15 @@ from orchestrator.adapters.kafka_log import KafkaLog, KafkaWriter, partition_of
 from orchestrator.adapters.kms import KmsSigner
 from orchestrator.adapters.postgres_guard import PostgresGuard
 from orchestrator.adapters.wallets import LocalWallet
-from orchestrator.config import Config, Need
+from orchestrator.config import ChainConfig, Config, Need
 from orchestrator.core.guarding import RefusalKind
 from orchestrator.errors import LogUnavailable, SigningError
 from orchestrator.metrics import GUARD_REFUSALS, watch
+from schemas.policies import POLICIES
 from schemas.sequences import sequence_key
 from schemas.topics import CONTROLS, EVM_EVENTS, KURO_EVENTS, LANES, REQUESTS, Topic
 from streams.books import Book
+from streams.clearing import PolicyOwner
 from streams.controls import Controls
 from streams.deciding import Decider
 from streams.lane_owner import LaneOwner
@@ -262,6 +264,7 @@ async def _checked_key(signer: KmsSigner) -> None:
 
 async def _relaying(config: Config, stack: AsyncExitStack, controls: Controls) -> Made:
     lanes: dict[str, tuple[int, Callable[[], Owner]]] = {}
+    nodes: dict[int, tuple[ChainConfig, EvmNode]] = {}
     facts = _log(config, Role.RELAY)
     for chain in config.chains.values():
         node = EvmNode(chain.chain_id, chain.rpc_urls)
@@ -279,6 +282,9 @@ async def _relaying(config: Config, stack: AsyncExitStack, controls: Controls) -
             seat = partition_of(LANES, key)
             make = partial(LaneOwner, chain, wallet, node, facts, seat, config.settings, controls)
             lanes[key] = (seat, make)
+        nodes[chain.chain_id] = chain, node
+    policies = partition_of(LANES, POLICIES)
+    lanes[POLICIES] = policies, partial(PolicyOwner, nodes, facts, policies)
     relayer = Relayer(lanes)
     stack.push_async_callback(relayer.close)
     stack.enter_context(watch(partial(of_lanes, relayer)))

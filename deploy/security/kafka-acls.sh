@@ -45,6 +45,7 @@ allow User:orchestrator-relay --operation Describe --operation DescribeConfigs -
 allow User:orchestrator-relay --operation Describe --operation DescribeConfigs --operation Write --topic dead-letters --resource-pattern-type literal
 allow User:orchestrator-relay --operation Read --group orchestrator-relay --resource-pattern-type literal
 allow User:orchestrator-relay --operation Write --transactional-id orchestrator.lane. --resource-pattern-type prefixed
+allow User:orchestrator-relay --operation Write --transactional-id orchestrator.policies. --resource-pattern-type prefixed
 allow User:orchestrator-relay --operation Write --transactional-id orchestrator.sequence. --resource-pattern-type prefixed
 allow User:orchestrator-project --operation Describe --operation DescribeConfigs --operation Read --topic kuro.events --resource-pattern-type literal
 allow User:orchestrator-project --operation Describe --operation DescribeConfigs --operation Read --topic evm.events --resource-pattern-type literal

@@ -189,6 +189,9 @@ def _standing(state: RequestState) -> str:
     detail = getattr(state.ending, "detail", None)
     if detail:
         return f"{words}: {detail}"
+    if state.standing_hold is not None and not state.cleared:
+        needed, given = state.standing_hold.approvals_needed, ", ".join(state.approved_by)
+        return f"{words}: approved by {given or 'nobody'}; it takes {needed} operators"
     if state.cancelling is not None:
         return f"{words}: being cancelled; its lane first frees the nonce of what is out, if any"
     return words

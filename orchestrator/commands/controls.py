@@ -42,7 +42,7 @@ Request = Annotated[str | None, typer.Option(help="A request's key (redeems: red
 OneRequest = Annotated[str, typer.Option(help="The request's key (redeems: redeem:5920:<id>).")]
 
 
-def _signed_off(who: str | None, why: str, order: str | None) -> dict[str, str]:
+def signed_off(who: str | None, why: str, order: str | None) -> dict[str, str]:
     """Who, why and the order's id, or BadParameter."""
     if who is None:
         try:
@@ -54,14 +54,14 @@ def _signed_off(who: str | None, why: str, order: str | None) -> dict[str, str]:
     return {"who": who.strip(), "why": why.strip(), "order": order or secrets.token_hex(8)}
 
 
-def _made(model: type[Made], **fields: Any) -> Made:
+def made(model: type[Made], **fields: Any) -> Made:
     try:
         return model.model_validate(fields)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 
 
-def _place(config: Config) -> Place:
+def place_of(config: Config) -> Place:
     from orchestrator.adapters.kafka_orders import Place
 
     return Place(config.kafka, config.settings.kafka_prefix)
@@ -85,7 +85,7 @@ def _wallet_of(config: Config, text: str) -> tuple[int, str]:
     chain_id = _chain_of(config, int(chain))
     if address in config.chains[chain_id].wallets:
         return chain_id, address
-    if asyncio.run(halted_lane(_place(config), f"{chain_id}:{address}")) is None:
+    if asyncio.run(halted_lane(place_of(config), f"{chain_id}:{address}")) is None:
         raise OrderRefused(f"wallet {address} is not configured for chain {chain_id}, nor known")
     return chain_id, address
 
@@ -103,7 +103,7 @@ def _scope(
     return orders.EVERYTHING if request is None else orders.request_scope(request)
 
 
-def _report(fact: Fact, outcome: Outcome, as_json: bool) -> None:
+def report(fact: Fact, outcome: Outcome, as_json: bool) -> None:
     """Exit code 1 for an order that was refused."""
     if as_json:
         told = {"kind": fact.kind, "id": fact.id, **fact.model_dump(mode="json")}
@@ -142,10 +142,10 @@ def pause(
     from orchestrator.adapters.kafka_orders import order_pause
 
     config = load([Need.KAFKA])
-    signed_off = _signed_off(who, why, order)
+    signed = signed_off(who, why, order)
     scope = _scope(config, everything, chain, wallet, request)
-    fact = _made(orders.WorkPaused, **signed_off, scope=scope)
-    _report(fact, asyncio.run(order_pause(_place(config), fact, wait)), as_json)
+    fact = made(orders.WorkPaused, **signed, scope=scope)
+    report(fact, asyncio.run(order_pause(place_of(config), fact, wait)), as_json)
 
 
 def resume(
@@ -167,14 +167,14 @@ def resume(
     from orchestrator.core.controls import canonical
 
     config = load([Need.KAFKA])
-    signed_off = _signed_off(who, why, order)
+    signed = signed_off(who, why, order)
     scope = _scope(config, everything, chain, wallet, request)
-    now = asyncio.run(controls_now(_place(config)))
-    if canonical(scope) not in now.pauses and signed_off["order"] not in now.orders:
+    now = asyncio.run(controls_now(place_of(config)))
+    if canonical(scope) not in now.pauses and signed["order"] not in now.orders:
         paused = ", ".join(item.scope for item in now.pauses.values()) or "nothing"
         raise OrderRefused(f"{scope} is not paused; paused now: {paused}")
-    fact = _made(orders.WorkResumed, **signed_off, scope=scope)
-    _report(fact, asyncio.run(order_pause(_place(config), fact, wait)), as_json)
+    fact = made(orders.WorkResumed, **signed, scope=scope)
+    report(fact, asyncio.run(order_pause(place_of(config), fact, wait)), as_json)
 
 
 def retry(
@@ -190,7 +190,7 @@ def retry(
     Under the same approval while that may still execute; a fresh one follows only after its chain
     has proved that the old one expired unprocessed.
     """
-    _about(orders.RetryOrdered, RetryReported, request, _signed_off(who, why, order), wait, as_json)
+    _about(orders.RetryOrdered, RetryReported, request, signed_off(who, why, order), wait, as_json)
 
 
 def cancel(
@@ -207,23 +207,23 @@ def cancel(
     evidence of that completes the request all the same.
     """
     kinds = (orders.CancelOrdered, CancelReported)
-    _about(*kinds, request, _signed_off(who, why, order), wait, as_json)
+    _about(*kinds, request, signed_off(who, why, order), wait, as_json)
 
 
 def _about(
     model: type[orders.RetryOrdered] | type[orders.CancelOrdered],
     reported: type[RetryReported] | type[CancelReported],
     request: str,
-    signed_off: dict[str, str],
+    signed: dict[str, str],
     wait: float,
     as_json: bool,
 ) -> None:
     from orchestrator.adapters.kafka_orders import order_about
 
     config = load([Need.KAFKA])
-    fact = _made(model, **signed_off, request_key=request)
-    told = reported(request_key=request, **signed_off)
-    _report(fact, asyncio.run(order_about(_place(config), fact, told, wait)), as_json)
+    fact = made(model, **signed, request_key=request)
+    told = reported(request_key=request, **signed)
+    report(fact, asyncio.run(order_about(place_of(config), fact, told, wait)), as_json)
 
 
 def release(
@@ -240,52 +240,50 @@ def release(
     chain shows now counts, and where that cannot be safe it halts again and says why.
     """
     config = load([Need.KAFKA])
-    signed_off = _signed_off(who, why, order)
+    signed = signed_off(who, why, order)
     if (chain is None) == (wallet is None):
         raise typer.BadParameter("give exactly one of --chain, --wallet")
     if chain is not None:
-        _release_chain(config, _chain_of(config, chain), signed_off, as_json)
+        _release_chain(config, _chain_of(config, chain), signed, as_json)
     else:
         assert wallet is not None
-        _release_lane(config, *_wallet_of(config, wallet), signed_off, as_json)
+        _release_lane(config, *_wallet_of(config, wallet), signed, as_json)
 
 
-def _release_chain(
-    config: Config, chain_id: int, signed_off: dict[str, str], as_json: bool
-) -> None:
+def _release_chain(config: Config, chain_id: int, signed: dict[str, str], as_json: bool) -> None:
     from orchestrator.adapters.kafka_orders import Outcome, append, halted_chain
     from schemas.evm import ChainResumed
     from schemas.topics import EVM_EVENTS
 
-    halted = asyncio.run(halted_chain(_place(config), chain_id))
+    halted = asyncio.run(halted_chain(place_of(config), chain_id))
     if halted is None:
         raise OrderRefused(f"chain {chain_id} is not halted")
-    who, why = signed_off["who"], signed_off["why"]
+    who, why = signed["who"], signed["why"]
     fact = ChainResumed(chain_id=chain_id, halt=halted.id, who=who, why=why)
-    position = asyncio.run(append(_place(config), EVM_EVENTS, fact))
-    _report(fact, Outcome(position, None, f"settles the halt: {halted.reason}"), as_json)
+    position = asyncio.run(append(place_of(config), EVM_EVENTS, fact))
+    report(fact, Outcome(position, None, f"settles the halt: {halted.reason}"), as_json)
 
 
 def _release_lane(
-    config: Config, chain_id: int, wallet: str, signed_off: dict[str, str], as_json: bool
+    config: Config, chain_id: int, wallet: str, signed: dict[str, str], as_json: bool
 ) -> None:
     from orchestrator.adapters.kafka_orders import Outcome, append, halted_lane
     from schemas.lanes import LaneResumed
 
-    state = asyncio.run(halted_lane(_place(config), f"{chain_id}:{wallet}"))
+    state = asyncio.run(halted_lane(place_of(config), f"{chain_id}:{wallet}"))
     if state is None or state.halted is None:
         raise OrderRefused(f"lane {chain_id}:{wallet} is not halted")
     halt = state.halted
-    fact = LaneResumed(chain_id=chain_id, wallet=wallet, halt=halt.id, **signed_off)
-    position = asyncio.run(append(_place(config), LANES, fact))
-    _report(fact, Outcome(position, None, f"settles the halt: {halt.reason}"), as_json)
+    fact = LaneResumed(chain_id=chain_id, wallet=wallet, halt=halt.id, **signed)
+    position = asyncio.run(append(place_of(config), LANES, fact))
+    report(fact, Outcome(position, None, f"settles the halt: {halt.reason}"), as_json)
 
 
 def controls(as_json: Json = False) -> None:
     """Show what is paused now, since when, by whom and why."""
     from orchestrator.adapters.kafka_orders import controls_now
 
-    state = asyncio.run(controls_now(_place(load([Need.KAFKA]))))
+    state = asyncio.run(controls_now(place_of(load([Need.KAFKA]))))
     if as_json:
         show_json([asdict(item) for item in state.pauses.values()])
         return

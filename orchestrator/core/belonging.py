@@ -15,6 +15,7 @@ from schemas.controls import CancelOrdered, RetryOrdered
 from schemas.evm import ContractEvent, EventName, EventRetracted
 from schemas.kuro import MintOk
 from schemas.lanes import CancellationRequested, RelayRequested
+from schemas.policies import ApproveOrdered, PolicyFact
 from schemas.requests import RequestFact
 from schemas.sequences import SequenceFact
 
@@ -28,6 +29,7 @@ def request_key_of(fact: Fact) -> str | None:
             | CancellationRequested()
             | RetryOrdered()
             | CancelOrdered()
+            | ApproveOrdered()
         ):
             return fact.request_key
         case MintOk():
@@ -38,7 +40,7 @@ def request_key_of(fact: Fact) -> str | None:
             if fact.event is EventName.MINTED:
                 return mint_key(fact.request_id)
             return redeem_key(fact.chain_id, fact.request_id)
-        case SequenceFact():
+        case SequenceFact() | PolicyFact():
             return getattr(fact, "request_key", None)
     relay: str | None = getattr(fact, "relay", None)
     return relay.rpartition(":")[0] or None if relay else None

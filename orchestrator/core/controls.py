@@ -19,6 +19,7 @@ from schemas.controls import (
     request_scope,
     wallet_scope,
 )
+from schemas.policies import PolicyApplied
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,11 @@ class Pause:
 
 @dataclass(slots=True)
 class ControlState:
-    """The fold of `controls`, changed in place. `pauses` by scope; `orders` by their id."""
+    """The fold of `controls`, changed in place. `pauses` by scope; `policy` is the one in
+    force, None before the first; `orders` by their id."""
 
     pauses: dict[str, Pause] = field(default_factory=dict)
+    policy: PolicyApplied | None = None
     orders: dict[str, OrderFact] = field(default_factory=dict)
 
 
@@ -60,6 +63,8 @@ def evolve(state: ControlState, record: Record) -> Verdict:
         state.pauses.setdefault(scope, pause)
     elif isinstance(fact, WorkResumed):
         state.pauses.pop(canonical(fact.scope), None)
+    elif isinstance(fact, PolicyApplied):
+        state.policy = fact
     return Verdict.APPLIED
 
 

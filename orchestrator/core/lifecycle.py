@@ -14,6 +14,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestrator.core.grounds import (
+    DEADLY,
+    WITH_A_LANE,
+    assignment_before,
+    groundless,
+    may_be_given_up,
+    relied_on,
+)
 from orchestrator.core.stages import (
     HELD_AS,
     STATUS_OF,
@@ -26,21 +34,24 @@ from orchestrator.core.stages import (
     rests_elsewhere,
 )
 from schemas.base import Record
-from schemas.lanes import RelayRefusal
 from schemas.requests import (
     ApprovalDrafted,
     ApprovalExpired,
     ApprovalNonceGranted,
     ApprovalSigned,
+    ApproveReported,
     AttemptFact,
     CancelReported,
+    ClearanceReported,
     EvidenceReported,
     FailureReason,
+    HoldLapseReported,
+    HoldReported,
     InclusionReported,
     OrderReported,
     OrphaningReported,
+    PolicyReported,
     RefusalReported,
-    RejectionReason,
     RelayAssigned,
     RequestCompleted,
     RequestFact,
@@ -53,10 +64,22 @@ from schemas.requests import (
     SubmissionReported,
 )
 
-__all__ = ["STATUS_OF", "TABLE", "TERMINAL", "RequestState", "Stage", "Status", "Verdict", "evolve"]
+__all__ = [
+    "DEADLY",
+    "STATUS_OF",
+    "TABLE",
+    "TERMINAL",
+    "WITH_A_LANE",
+    "RequestState",
+    "Stage",
+    "Status",
+    "Verdict",
+    "evolve",
+    "may_be_given_up",
+]
 
 
-_LEFT = TERMINAL | {Stage.RECEIVED}
+_LEFT = TERMINAL | {Stage.RECEIVED, Stage.HELD}
 """Where a request stands that ended during an attempt, or began anew after it."""
 
 _Row = dict[type[RequestFact], Stage | None]
@@ -97,10 +120,23 @@ TABLE: dict[Stage | None, _Row] = {
     },
     Stage.RECEIVED: {
         ApprovalNonceGranted: None,
+        ClearanceReported: None,
+        HoldReported: Stage.HELD,
         RequestRejected: Stage.REJECTED,
         ApprovalDrafted: Stage.DRAFTED,
         **_REPORTS,
         **_ORDERS,
+        **_ENDINGS,
+        **_ALWAYS,
+    },
+    Stage.HELD: {
+        ClearanceReported: Stage.RECEIVED,
+        HoldLapseReported: Stage.RECEIVED,
+        HoldReported: None,
+        ApproveReported: None,
+        **_LATE,
+        **_ORDERS,
+        RetryReported: Stage.RECEIVED,
         **_ENDINGS,
         **_ALWAYS,
     },
@@ -117,6 +153,8 @@ TABLE: dict[Stage | None, _Row] = {
     Stage.INCLUDED: {**_REPORTS, OrphaningReported: Stage.SUBMITTED, **_WITH_A_LANE},
     Stage.EXPIRED: {
         ApprovalNonceGranted: None,
+        ClearanceReported: None,
+        HoldReported: Stage.HELD,
         ApprovalDrafted: Stage.DRAFTED,
         **_REPORTS,
         **_ORDERS,
@@ -150,12 +188,12 @@ def evolve(state: RequestState | None, record: Record) -> tuple[RequestState | N
         if seen is not None:
             return state, seen
     admitted = TABLE[state.stage if state else None]
-    if type(fact) not in admitted or (state and _groundless(state, fact)):
+    if type(fact) not in admitted or (state and groundless(state, fact)):
         return state, Verdict.OUT_OF_ORDER
     goal = admitted[type(fact)]
     if state is None:
         state = _opened(fact, record)
-    elif not _relied_on(state, fact):
+    elif not relied_on(state, fact):
         goal = None
     changes = _recorded(state, fact, record, goal or state.stage)
     changes["updated_at"] = record.at
@@ -177,10 +215,6 @@ def _opened(fact: RequestFact, record: Record) -> RequestState:
     )
 
 
-DEADLY = frozenset({RelayRefusal.EXPIRED, RelayRefusal.NONCE_TAKEN})
-"""Refusals that prove that an approval can never execute: the next one may be drafted."""
-
-
 def _seen_before(state: RequestState, fact: RequestFact) -> Verdict | None:
     """REPEATED or CONFLICT when the state already holds this fact, None when it is new."""
     if isinstance(fact, RetractionReported):
@@ -194,6 +228,8 @@ def _seen_before(state: RequestState, fact: RequestFact) -> Verdict | None:
         if held_order is None:
             return None
         return Verdict.REPEATED if held_order.agrees_with(fact) else Verdict.CONFLICT
+    if isinstance(fact, PolicyReported) and fact.ticket != state.ticket:
+        return Verdict.REPEATED
     if isinstance(fact, AttemptFact) and fact.attempt < state.attempt:
         return Verdict.REPEATED
     held = getattr(state, HELD_AS.get(type(fact), "ending"))
@@ -248,102 +284,23 @@ def _overtaken(state: RequestState, fact: RequestFact) -> bool:
         case ApprovalDrafted():
             if fact.opening is not None and fact.opening < state.opening:
                 return True
-            left = stage in TERMINAL or state.cancelling is not None
+            left = stage in TERMINAL | {Stage.HELD} or state.cancelling is not None
             return fact.attempt == state.attempt + 1 and left
         case ApprovalNonceGranted():
-            useful = stage in (Stage.RECEIVED, Stage.EXPIRED) or stage in TERMINAL
+            useful = stage in TERMINAL | {Stage.RECEIVED, Stage.HELD, Stage.EXPIRED}
             return fact.attempt == state.attempt or not useful
-        case RelayAssigned() | RefusalReported() if _assignment_before(state, fact):
+        case RelayAssigned() | RefusalReported() if assignment_before(state, fact):
             return True
         case ApprovalSigned() | RelayAssigned():
             left = stage in _LEFT or state.cancelling is not None
             return fact.attempt == state.attempt and left
         case ApprovalExpired():
             return fact.attempt == state.attempt and stage in _LEFT | {Stage.EXPIRED}
+        case PolicyReported():
+            return stage in TERMINAL or state.cleared
         case RequestRejected():
             return stage in TERMINAL or rests_elsewhere(state, fact)
     return False
-
-
-def _groundless(state: RequestState, fact: RequestFact) -> bool:
-    """True for what cannot follow from this state. A draft opens the next attempt, all else
-    belongs to the current one; and an ending rests on what the log reported."""
-    match fact:
-        case ApprovalDrafted() if fact.opening is not None and fact.opening != state.opening:
-            return True
-        case ApprovalDrafted() | ApprovalNonceGranted():
-            return fact.attempt != state.attempt + 1
-        case ApprovalExpired():
-            proved = fact.reason in DEADLY and _refused(state, fact.reason)
-            return fact.attempt != state.attempt or not proved
-        case RequestFailed(reason=FailureReason.CONTRACT_REVERTED):
-            return fact.attempt != state.attempt or not _refused(state, RelayRefusal.REVERTED)
-        case RequestFailed(reason=FailureReason.CANCELLED):
-            return fact.attempt != state.attempt or not may_be_given_up(state)
-        case RetryReported():
-            return not _may_be_retried(state)
-        case CancelReported():
-            return state.evidence is not None or state.cancelling is not None
-        case RelayAssigned():
-            return fact.attempt != state.attempt or not _may_be_assigned(state, fact.assignment)
-        case AttemptFact() | RequestFailed():
-            return fact.attempt != state.attempt
-        case RequestCompleted():
-            return state.evidence is None or state.evidence.seat != fact.seat
-        case RequestRetracted():
-            return not state.origin_retracted or fact.seat != state.origin_event
-    return False
-
-
-def _assignment_before(state: RequestState, fact: RelayAssigned | RefusalReported) -> bool:
-    held = state.assigned
-    return held is not None and (fact.attempt, fact.assignment) < (held.attempt, held.assignment)
-
-
-def _may_be_assigned(state: RequestState, assignment: int) -> bool:
-    """The first wallet, or the next one after the lane before gave the attempt back."""
-    before = state.assigned.assignment if state.assigned else 0
-    given_back = before == 0 or _refused(state, RelayRefusal.WALLET_UNFIT)
-    return assignment == before + 1 and given_back
-
-
-def _refused(state: RequestState, reason: RelayRefusal) -> bool:
-    return state.refusal is not None and state.refusal.reason is reason
-
-
-WITH_A_LANE = frozenset({Stage.RELAYING, Stage.SUBMITTED, Stage.INCLUDED})
-
-
-def may_be_given_up(state: RequestState) -> bool:
-    """For a request that is being cancelled: nothing of ours can execute it any more. Without a
-    lane that is so at once; a lane has to prove it, by giving the work back."""
-    if state.stage not in WITH_A_LANE:
-        return True
-    return state.refusal is not None and not _refused(state, RelayRefusal.ALREADY_PROCESSED)
-
-
-def _may_be_retried(state: RequestState) -> bool:
-    """Not what the contract has executed, what was taken back, what is just being cancelled; and of
-    what was rejected only what another configuration may admit."""
-    if state.evidence is not None or state.origin_retracted:
-        return False
-    if isinstance(state.ending, RequestRejected):
-        return state.ending.reason is RejectionReason.UNKNOWN_CHAIN
-    return state.cancelling is None or state.stage in TERMINAL
-
-
-def _relied_on(state: RequestState, fact: RequestFact) -> bool:
-    """False for the loss of something that the state does not stand on: it moves no stage. Nor does
-    a retry of what goes its way."""
-    match fact:
-        case RetryReported() if state.stage in WITH_A_LANE:
-            return _refused(state, RelayRefusal.ALREADY_PROCESSED)
-        case RetractionReported():
-            return state.evidence is not None and state.evidence.seat == fact.seat
-        case OrphaningReported():
-            held, gone = state.inclusion, (fact.tx_hash, fact.block_hash)
-            return held is not None and (held.tx_hash, held.block_hash) == gone
-    return True
 
 
 def _recorded(
@@ -353,12 +310,13 @@ def _recorded(
     match fact:
         case RequestReceived():
             opened = record.at_seconds
-            return {"received": fact, "opened_seconds": opened, "ending": None}
+            return {"received": fact, "opened_seconds": opened, "ending": None, "renewing": False}
         case ApprovalNonceGranted():
             return {"granted": fact}
         case ApprovalDrafted():
             return {
                 "drafted": fact,
+                "renewing": False,
                 "signed": None,
                 "assigned": None,
                 "submission": None,
@@ -374,25 +332,39 @@ def _recorded(
         case InclusionReported():
             return {"inclusion": fact}
         case OrphaningReported():
-            return {"inclusion": None} if _relied_on(state, fact) else {}
+            return {"inclusion": None} if relied_on(state, fact) else {}
         case RefusalReported():
             return {"refusal": fact}
         case ApprovalExpired():
-            return {"opened_seconds": record.at_seconds, "expired": fact}
+            return {"opened_seconds": record.at_seconds, "expired": fact, "renewing": True}
+        case ClearanceReported():
+            return {"opened_seconds": record.at_seconds, "clearance": fact}
+        case HoldReported():
+            return {"hold": fact}
+        case HoldLapseReported():
+            return {"lapses": state.lapses + 1}
+        case ApproveReported():
+            return {"orders": (*state.orders, fact)}
         case EvidenceReported():
             return {"evidence": fact}
         case RetractionReported():
             gone = (*state.retracted_seats, fact.seat)
-            if _relied_on(state, fact):
+            if relied_on(state, fact):
                 ending = None if stage is Stage.RECEIVED else state.ending
-                return {"evidence": None, "ending": ending, "retracted_seats": gone}
+                anew = {"ending": ending, "renewing": False}
+                return {"evidence": None, "retracted_seats": gone, **anew}
             return {"retracted_seats": gone}
         case CancelReported():
             return {"orders": (*state.orders, fact), "cancelling": fact}
         case RetryReported():
             opened = record.at_seconds if state.ending is not None else state.opened_seconds
-            orders = (*state.orders, fact)
-            return {"orders": orders, "opened_seconds": opened, "cancelling": None, "ending": None}
+            return {
+                "orders": (*state.orders, fact),
+                "opened_seconds": opened,
+                "renewing": state.renewing and state.ending is None,
+                "cancelling": None,
+                "ending": None,
+            }
         case RequestCompleted():
             return {"ending": fact, "cancelling": None}
         case RequestRejected() | RequestFailed() | RequestRetracted():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from orchestrator.core.grounds import why_not_approved
 from orchestrator.core.stages import RequestState, Stage
-from schemas.requests import OrderReported, RequestRejected, RetryReported
+from schemas.requests import ApproveReported, OrderReported, RequestRejected, RetryReported
 
 
 def why_refused(state: RequestState | None, order: OrderReported) -> str:
@@ -13,6 +14,10 @@ def why_refused(state: RequestState | None, order: OrderReported) -> str:
             "no such request is known; a redeem's key is redeem:<chain>:<id>, and there are no "
             "orders about what Kuro has not told yet"
         )
+    if isinstance(order, ApproveReported):
+        why = why_not_approved(state, order)
+        if why is not None:
+            return why
     if state.stage is Stage.UNBACKED:
         return "the contract executed it, and no fact allows it: there is nothing to do but look"
     if state.stage is Stage.COMPLETED or state.evidence is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from orchestrator.core.asking import clearance, release
 from orchestrator.core.contract import EVIDENCE_OF, Approval, Profile
 from orchestrator.core.guarding import Proof
 from orchestrator.core.hashing import checksummed
@@ -18,6 +19,7 @@ from orchestrator.core.policy import normalised_amount, normalised_user, screen
 from orchestrator.core.pool import Choose, by_recipient, in_turn
 from orchestrator.core.terms import ChainTerms, Terms
 from schemas.base import Fact, instant
+from schemas.controls import OrderId
 from schemas.lanes import CancellationRequested, RelayRefusal, RelayRequested
 from schemas.requests import (
     ApprovalDrafted,
@@ -58,11 +60,15 @@ class Sign:
 Owed = Append | Sign
 
 
-def pending(state: RequestState, terms: Terms, choose: Choose = in_turn) -> Owed | None:
+def pending(
+    state: RequestState, terms: Terms, choose: Choose = in_turn, policy: OrderId | None = None
+) -> Owed | None:
     """The one thing that this request waits for us to do; None when it waits for others, or ended.
 
     A pure function of the log and the terms: called twice, it owes the same with the same ids.
     `choose` names the wallet of an assignment, the one circumstance that may differ.
+    `policy` names the order that put the newest known policy in force; None where nothing is asked
+    before a draft.
     A request whose chain, or whose chain's wallets, are no longer configured waits for them.
     """
     received = state.received
@@ -82,7 +88,8 @@ def pending(state: RequestState, terms: Terms, choose: Choose = in_turn) -> Owed
         case Stage.RECEIVED:
             rejection = screen(received, terms)
             if rejection is None:
-                return _first_draft(state, received, terms)
+                asked = clearance(state, received, policy)
+                return _lane(asked) or _first_draft(state, received, terms)
             return _request(
                 RequestRejected(
                     request_key=state.key,
@@ -92,8 +99,11 @@ def pending(state: RequestState, terms: Terms, choose: Choose = in_turn) -> Owed
                     order=state.newest_retry,
                 )
             )
+        case Stage.HELD:
+            return _lane(release(state) or clearance(state, received, policy))
         case Stage.EXPIRED if chain is not None:
-            return _next_draft(state, received, chain, terms)
+            asked = clearance(state, received, policy)
+            return _lane(asked) or _next_draft(state, received, chain, terms)
         case Stage.DRAFTED:
             return _signature(state)
         case Stage.SIGNED:
@@ -109,6 +119,10 @@ def pending(state: RequestState, terms: Terms, choose: Choose = in_turn) -> Owed
 
 def _request(fact: Fact) -> Append:
     return Append(REQUESTS, fact)
+
+
+def _lane(fact: Fact | None) -> Append | None:
+    return None if fact is None else Append(LANES, fact)
 
 
 def _judged(state: RequestState, received: RequestReceived, event: EvidenceReported) -> Owed | None:
@@ -149,7 +163,7 @@ def _first_draft(state: RequestState, received: RequestReceived, terms: Terms) -
     its evidence was retracted): the old one may still execute, so no other may stand beside it. If
     its time is over, the lane proves that, and then a fresh one is drafted."""
     chain, held = terms.chains[received.chain_id], state.drafted
-    if held is not None:
+    if held is not None and not state.renewing:
         nonce, deadline = held.approval_nonce, held.deadline
         return _drafted(state, received, chain.profile, held.contract, nonce, deadline)
     return _next_draft(state, received, chain, terms)

@@ -22,10 +22,23 @@ from schemas.lanes import (
     TransactionOrphaned,
     relay_parts,
 )
+from schemas.policies import (
+    ApproveOrdered,
+    HoldLapsed,
+    PolicyAdopted,
+    PolicyApplied,
+    PolicyFact,
+    RequestCleared,
+    RequestHeld,
+)
 from schemas.requests import (
     ApprovalNonceGranted,
+    ApproveReported,
     CancelReported,
+    ClearanceReported,
     EvidenceReported,
+    HoldLapseReported,
+    HoldReported,
     InclusionReported,
     OrphaningReported,
     RefusalReported,
@@ -47,8 +60,10 @@ from schemas.sequences import (
     SequenceFact,
 )
 
+Told = list[RequestFact | SequenceFact | PolicyFact]
 
-def reported(record: Record) -> list[RequestFact | SequenceFact]:
+
+def reported(record: Record) -> Told:
     """What a record of `kuro.events`, `evm.events`, `lanes` or `controls` says about a request."""
     match record.fact:
         case MintOk() as mint:
@@ -62,6 +77,7 @@ def reported(record: Record) -> list[RequestFact | SequenceFact]:
                     amount=normalised_amount(mint.amount),
                     fiat_ref=mint.fiat_ref,
                     origin=str(record.position),
+                    told_at_ms=mint.timestamp_ms,
                 )
             ]
         case ContractEvent() as event:
@@ -90,6 +106,8 @@ def reported(record: Record) -> list[RequestFact | SequenceFact]:
             ]
         case SequenceFact() as fact:
             return _of_sequence(fact)
+        case PolicyFact() | PolicyApplied() | ApproveOrdered() as fact:
+            return _of_policies(fact)
     return []
 
 
@@ -97,12 +115,12 @@ def _key(event: EventName, chain_id: int, request_id: str) -> str:
     return mint_key(request_id) if event is EventName.MINTED else redeem_key(chain_id, request_id)
 
 
-def _of_event(event: ContractEvent, origin: str) -> list[RequestFact | SequenceFact]:
+def _of_event(event: ContractEvent, origin: str) -> Told:
     """A redemption that burns at once is a request and its evidence, in this order."""
     if event.approval_nonce is not None:
         return [_mint_seen(event, event.approval_nonce)]
     key = _key(event.event, event.chain_id, event.request_id)
-    facts: list[RequestFact | SequenceFact] = []
+    facts: Told = []
     if event.event in (EventName.REDEEM_REQUESTED, EventName.REDEEMED_AT_ONCE):
         facts.append(
             RequestReceived(
@@ -162,7 +180,7 @@ def _of_retraction(event: EventRetracted) -> RequestFact | SequenceFact:
     return RetractionReported(request_key=key, event=event.event, seat=event.seat)
 
 
-def _of_sequence(fact: SequenceFact) -> list[RequestFact | SequenceFact]:
+def _of_sequence(fact: SequenceFact) -> Told:
     match fact:
         case NonceGranted():
             return [
@@ -198,6 +216,39 @@ def _of_sequence(fact: SequenceFact) -> list[RequestFact | SequenceFact]:
                     detail=f"on chain its id is {fact.contract_id}, as that of {fact.named}",
                 )
             ]
+    return []
+
+
+def _of_policies(
+    fact: PolicyFact | PolicyApplied | ApproveOrdered,
+) -> Told:
+    match fact:
+        case PolicyApplied(order=order, who=who, why=why, version=version, policy=policy):
+            return [PolicyAdopted(order=order, who=who, why=why, version=version, policy=policy)]
+        case ApproveOrdered(request_key=key, order=order, who=who, why=why, ticket=ticket):
+            return [ApproveReported(request_key=key, order=order, who=who, why=why, ticket=ticket)]
+        case RequestCleared():
+            return [
+                ClearanceReported(
+                    request_key=fact.request_key,
+                    ticket=fact.ticket,
+                    version=fact.version,
+                    approved_by=fact.approved_by,
+                )
+            ]
+        case RequestHeld():
+            return [
+                HoldReported(
+                    request_key=fact.request_key,
+                    ticket=fact.ticket,
+                    version=fact.version,
+                    breaches=fact.breaches,
+                    approvals_needed=fact.approvals_needed,
+                    until=fact.until,
+                )
+            ]
+        case HoldLapsed(request_key=key, ticket=ticket, reason=reason):
+            return [HoldLapseReported(request_key=key, ticket=ticket, reason=reason)]
     return []
 
 

@@ -15,8 +15,11 @@ from schemas.requests import (
     ApprovalExpired,
     ApprovalNonceGranted,
     ApprovalSigned,
+    ApproveReported,
     CancelReported,
+    ClearanceReported,
     EvidenceReported,
+    HoldReported,
     InclusionReported,
     OrderReported,
     RefusalReported,
@@ -36,6 +39,8 @@ class Stage(StrEnum):
     UNBACKED = "UNBACKED"
     """The chain executed a request that no fact allows. An alarm, never a normal stage."""
     RECEIVED = "RECEIVED"
+    HELD = "HELD"
+    """It breaches a policy, and waits for operators or for time to pass."""
     DRAFTED = "DRAFTED"
     SIGNED = "SIGNED"
     RELAYING = "RELAYING"
@@ -60,6 +65,7 @@ class Status(StrEnum):
 STATUS_OF = {
     Stage.UNBACKED: Status.FAILED,
     Stage.RECEIVED: Status.PENDING,
+    Stage.HELD: Status.PENDING,
     Stage.DRAFTED: Status.PROCESSING,
     Stage.SIGNED: Status.PROCESSING,
     Stage.RELAYING: Status.PROCESSING,
@@ -93,7 +99,9 @@ class RequestState:
     """One request, folded. `changed_at` is when the stage last changed; `opened_seconds` is
     the time of the fact that opened the current attempt (Unix seconds). `expired` is the last
     proof that an approval of it was dead. `orders` are those of operators that were taken in;
-    `cancelling` is one of them that neither a retry nor evidence has overcome."""
+    `cancelling` is one of them that neither a retry nor evidence has overcome. `lapses` counts the
+    holds that ended unanswered. `renewing`: the approval of the current attempt is proved dead, and
+    nothing has come of that yet."""
 
     key: str
     stage: Stage
@@ -114,6 +122,10 @@ class RequestState:
     retracted_seats: tuple[str, ...] = ()
     orders: tuple[OrderReported, ...] = ()
     cancelling: CancelReported | None = None
+    clearance: ClearanceReported | None = None
+    hold: HoldReported | None = None
+    lapses: int = 0
+    renewing: bool = False
     ending: RequestRejected | RequestFailed | RequestCompleted | RequestRetracted | None = None
 
     @property
@@ -147,6 +159,32 @@ class RequestState:
         return retries + len(self.retracted_seats)
 
     @property
+    def ticket(self) -> str:
+        """Names the draft that would come next, to the owner of the policies."""
+        return f"{self.attempt + 1}.{self.opening}.{self.lapses}"
+
+    @property
+    def cleared(self) -> bool:
+        """The draft that would come next was cleared."""
+        return self.clearance is not None and self.clearance.ticket == self.ticket
+
+    @property
+    def standing_hold(self) -> HoldReported | None:
+        """The hold that is about the draft that would come next."""
+        held = self.hold
+        return held if held is not None and held.ticket == self.ticket else None
+
+    @property
+    def approved_by(self) -> tuple[str, ...]:
+        """The operators who approved the standing hold, each once, in log order."""
+        ticket = self.ticket
+        return tuple(
+            held.who
+            for held in self.orders
+            if isinstance(held, ApproveReported) and held.ticket == ticket
+        )
+
+    @property
     def origin_retracted(self) -> bool:
         return self.origin_event in self.retracted_seats
 
@@ -171,6 +209,8 @@ def changed(state: RequestState, changes: Mapping[str, Any]) -> RequestState:
 
 
 HELD_AS: Mapping[type, str] = {
+    ClearanceReported: "clearance",
+    HoldReported: "hold",
     ApprovalNonceGranted: "granted",
     ApprovalDrafted: "drafted",
     ApprovalSigned: "signed",

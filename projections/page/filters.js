@@ -7,6 +7,7 @@ import * as format from "./format.js";
 const STATUSES = ["PENDING", "PROCESSING", "COMPLETED", "FAILED"];
 const STAGES = [
   "RECEIVED",
+  "HELD",
   "DRAFTED",
   "SIGNED",
   "RELAYING",

@@ -7,7 +7,16 @@ import { condition } from "./lanes.js";
 
 const bodyOf = (id) => byId(id).querySelector(".body");
 
-const STAGES = ["RECEIVED", "DRAFTED", "SIGNED", "RELAYING", "SUBMITTED", "INCLUDED", "EXPIRED"];
+const STAGES = [
+  "RECEIVED",
+  "HELD",
+  "DRAFTED",
+  "SIGNED",
+  "RELAYING",
+  "SUBMITTED",
+  "INCLUDED",
+  "EXPIRED",
+];
 const ENDS = ["COMPLETED", "REJECTED", "FAILED", "RETRACTED", "UNBACKED"];
 const KIND = {
   COMPLETED: "completed",
@@ -16,8 +25,9 @@ const KIND = {
   RETRACTED: "failed",
   UNBACKED: "failed",
   RECEIVED: "pending",
+  HELD: "pending",
 };
-const OPTIONAL = ["EXPIRED", "REJECTED", "RETRACTED", "UNBACKED"];
+const OPTIONAL = ["HELD", "EXPIRED", "REJECTED", "RETRACTED", "UNBACKED"];
 
 /** Counts by stage, for mints and redeems; each leads to its requests. */
 export function showPipeline(body) {

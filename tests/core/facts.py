@@ -10,13 +10,18 @@ from orchestrator.core.terms import ChainTerms, Terms
 from schemas.base import Record, RequestType, instant
 from schemas.evm import EventName
 from schemas.lanes import RelayRefusal
+from schemas.policies import Breach, LapseReason, PolicyRule
 from schemas.requests import (
     ApprovalDrafted,
     ApprovalExpired,
     ApprovalSigned,
+    ApproveReported,
     CancelReported,
+    ClearanceReported,
     EvidenceReported,
     FailureReason,
+    HoldLapseReported,
+    HoldReported,
     InclusionReported,
     OrphaningReported,
     RefusalReported,
@@ -233,9 +238,41 @@ _RELAYING = [*_SIGNED, assigned()]
 _SUBMITTED = [*_RELAYING, submitted()]
 _INCLUDED = [*_SUBMITTED, included()]
 
+
+def cleared(ticket: str = "1.0.0", by: tuple[str, ...] = (), key: str = KEY) -> ClearanceReported:
+    return ClearanceReported(request_key=key, ticket=ticket, version=word(1), approved_by=by)
+
+
+def held(
+    ticket: str = "1.0.0",
+    needed: int = 2,
+    rule: PolicyRule = PolicyRule.REQUEST_AMOUNT,
+    key: str = KEY,
+) -> HoldReported:
+    breach = Breach(rule=rule, limit="999", value="1000")
+    return HoldReported(
+        request_key=key,
+        ticket=ticket,
+        version=word(1),
+        breaches=(breach,),
+        approvals_needed=needed,
+    )
+
+
+def lapsed(ticket: str = "1.0.0") -> HoldLapseReported:
+    return HoldLapseReported(request_key=KEY, ticket=ticket, reason=LapseReason.POLICY_CHANGED)
+
+
+def approved(
+    order: str = "a-1", who: str = "ann", ticket: str = "1.0.0", key: str = KEY
+) -> ApproveReported:
+    return ApproveReported(request_key=key, order=order, who=who, why="looked", ticket=ticket)
+
+
 ROUTES: dict[Stage, list[RequestFact]] = {
     Stage.UNBACKED: [evidence()],
     Stage.RECEIVED: [received()],
+    Stage.HELD: [received(), held()],
     Stage.DRAFTED: [received(), drafted()],
     Stage.SIGNED: _SIGNED,
     Stage.RELAYING: _RELAYING,
@@ -259,6 +296,9 @@ SITUATIONS: dict[str, list[RequestFact]] = {
     "RELAYING, being cancelled": [*_RELAYING, cancelled()],
     "RELAYING, given up": [*_RELAYING, cancelled(), refused(reason=RelayRefusal.CANCELLED)],
     "SUBMITTED, processed": [*_SUBMITTED, refused(reason=RelayRefusal.ALREADY_PROCESSED)],
+    "HELD, approved by one": [received(), held(), approved()],
+    "HELD, being cancelled": [received(), held(), cancelled()],
+    "RECEIVED, cleared": [received(), held(), cleared()],
     "FAILED, cancelled": [received(), drafted(), cancelled(), given_up()],
     "FAILED, retried": [*_RELAYING, refused(reason=REVERTED), failed(), retried()],
     "REJECTED, chain unknown": [received(), rejected(reason=RejectionReason.UNKNOWN_CHAIN)],

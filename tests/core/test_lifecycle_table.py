@@ -16,8 +16,10 @@ from tests.core.facts import (
     OTHER_ORIGIN,
     ROUTES,
     SITUATIONS,
+    approved,
     assigned,
     cancelled,
+    cleared,
     completed,
     drafted,
     evidence,
@@ -26,7 +28,9 @@ from tests.core.facts import (
     folded,
     given_up,
     gone,
+    held,
     included,
+    lapsed,
     orphaned,
     received,
     record,
@@ -42,6 +46,7 @@ from tests.core.facts import (
 ABBREVIATED = {
     "UB": Stage.UNBACKED,
     "RC": Stage.RECEIVED,
+    "HD": Stage.HELD,
     "DR": Stage.DRAFTED,
     "SG": Stage.SIGNED,
     "RL": Stage.RELAYING,
@@ -54,6 +59,12 @@ ABBREVIATED = {
     "RT": Stage.RETRACTED,
 }
 MISMATCH = FailureReason.EVIDENCE_MISMATCH
+
+
+def ticket(attempt: int) -> str:
+    """The one that an untroubled request would ask under next."""
+    return f"{attempt + 1}.0.0"
+
 
 FACTS = {
     "rcv": lambda attempt: received(),
@@ -81,6 +92,12 @@ FACTS = {
     "ca2": lambda attempt: cancelled("c-2"),
     "rty": lambda attempt: retried(),
     "flc": given_up,
+    "clr": lambda attempt: cleared(ticket(attempt)),
+    "hld": lambda attempt: held(ticket(attempt)),
+    "lps": lambda attempt: lapsed(ticket(attempt)),
+    "app": lambda attempt: approved("a-1", "ann", ticket(attempt)),
+    "ap2": lambda attempt: approved("a-2", "bob", ticket(attempt)),
+    "ap3": lambda attempt: approved("a-3", " Ann", ticket(attempt)),
 }
 
 EXPECTED = """
@@ -88,6 +105,7 @@ EXPECTED = """
 nothing     RC  RC  -   -   -   -   -   -   -   -   -   -   UB  UB  -   -   -   -   -   -   -
 UNBACKED    RC  RC  -   -   -   -   -   -   -   -   -   -   =   !   RT  .   .   -   -   -   -
 RECEIVED    =   !   RJ  DR  -   -   -   -   -   -   -   -   .   .   .   .   .   -   -   =   -
+HELD        =   !   -   =   -   -   -   -   -   -   -   -   .   .   .   .   .   -   -   =   -
 DRAFTED     =   !   -   =   -   SG  -   -   -   -   -   -   .   .   .   .   .   -   -   =   -
 SIGNED      =   !   -   =   -   =   RL  -   -   -   -   -   .   .   .   .   .   -   -   =   -
 RELAYING    =   !   -   =   -   =   =   SB  IN  .   .   -   .   .   .   .   .   -   -   =   -
@@ -114,6 +132,12 @@ RELAYING, given up
             =   !   -   =   =   =   =   SB  IN  .   !   -   .   .   .   .   .   -   -   =   -
 SUBMITTED, processed
             =   !   -   =   -   =   =   =   IN  .   !   -   .   .   .   .   .   -   -   =   -
+HELD, approved by one
+            =   !   -   =   -   -   -   -   -   -   -   -   .   .   .   .   .   -   -   =   -
+HELD, being cancelled
+            =   !   -   =   -   -   -   -   -   -   -   -   .   .   .   .   .   -   -   =   -
+RECEIVED, cleared
+            =   !   RJ  DR  -   -   -   -   -   -   -   -   .   .   .   .   .   -   -   =   -
 FAILED, cancelled
             =   !   =   =   =   =   =   .   .   .   .   =   .   .   .   .   .   -   =   =   -
 FAILED, retried
@@ -127,6 +151,7 @@ EXPECTED_OF_ORDERS = """
 nothing     -   -   -   -
 UNBACKED    -   -   -   =
 RECEIVED    .   .   .   =
+HELD        .   .   RC  =
 DRAFTED     .   .   .   =
 SIGNED      .   .   .   =
 RELAYING    .   .   .   =
@@ -153,6 +178,12 @@ RELAYING, given up
             =   -   -   FL
 SUBMITTED, processed
             .   .   RC  =
+HELD, approved by one
+            .   .   RC  =
+HELD, being cancelled
+            =   -   -   FL
+RECEIVED, cleared
+            .   .   .   =
 FAILED, cancelled
             =   -   RC  =
 FAILED, retried
@@ -162,8 +193,56 @@ REJECTED, chain unknown
 """
 
 
+EXPECTED_OF_POLICIES = """
+            clr hld lps app ap2 ap3
+nothing     -   -   -   -   -   -
+UNBACKED    -   -   -   -   -   -
+RECEIVED    .   HD  -   -   -   -
+HELD        RC  =   RC  .   .   .
+DRAFTED     -   -   -   -   -   -
+SIGNED      -   -   -   -   -   -
+RELAYING    -   -   -   -   -   -
+SUBMITTED   -   -   -   -   -   -
+INCLUDED    -   -   -   -   -   -
+EXPIRED     .   HD  -   -   -   -
+COMPLETED   =   =   =   -   -   -
+REJECTED    =   =   =   -   -   -
+FAILED      =   =   =   -   -   -
+RETRACTED   =   =   =   -   -   -
+RELAYING, time is over
+            -   -   -   -   -   -
+RELAYING, reverted
+            -   -   -   -   -   -
+INCLUDED, proved
+            -   -   -   -   -   -
+SUBMITTED, origin gone
+            =   =   =   -   -   -
+DRAFTED, being cancelled
+            -   -   -   -   -   -
+RELAYING, being cancelled
+            -   -   -   -   -   -
+RELAYING, given up
+            -   -   -   -   -   -
+SUBMITTED, processed
+            -   -   -   -   -   -
+HELD, approved by one
+            RC  =   RC  =   .   -
+HELD, being cancelled
+            RC  =   RC  -   -   -
+RECEIVED, cleared
+            =   =   =   -   -   -
+FAILED, cancelled
+            =   =   =   -   -   -
+FAILED, retried
+            =   =   =   -   -   -
+REJECTED, chain unknown
+            =   =   =   -   -   -
+"""
+
+
 def cells() -> list[tuple[str, str, str]]:
     found = [*cells_of(EXPECTED), *cells_of(EXPECTED_OF_ORDERS)]
+    found += cells_of(EXPECTED_OF_POLICIES)
     assert {column for _, column, _ in found} == set(FACTS)
     assert len(set(found)) == (1 + len(SITUATIONS)) * len(FACTS)
     return found

@@ -60,6 +60,10 @@ NOWHERE = Terms({}, TTL)
 OWED = {
     "UNBACKED": None,
     "RECEIVED": ApprovalDrafted,
+    "HELD": None,
+    "HELD, approved by one": None,
+    "HELD, being cancelled": RequestFailed,
+    "RECEIVED, cleared": ApprovalDrafted,
     "DRAFTED": Sign,
     "SIGNED": RelayAssigned,
     "RELAYING": RelayRequested,

@@ -9,7 +9,7 @@ from orchestrator.kafka_rights import RIGHTS, listed, rules, script
 from schemas.topics import TOPICS
 from tests.tidy.project import ROOT
 
-OWNING = ("following.py", "lane_owner.py", "sequencing.py")
+OWNING = ("following.py", "lane_owner.py", "clearing.py", "sequencing.py")
 FOLDER = ROOT / "deploy" / "security"
 
 

@@ -20,10 +20,13 @@ from projections.lanes import Lane, Transaction, TransactionState, Work, WorkSta
 from projections.usual import Duration, measured
 from schemas.base import Record, instant
 from schemas.lanes import RelayRefusal
+from schemas.policies import Breach, PolicyRule
 from schemas.requests import (
     ApprovalExpired,
+    ApproveReported,
     CancelReported,
     FailureReason,
+    HoldReported,
     OrphaningReported,
     RequestFailed,
     RequestRetracted,
@@ -73,6 +76,19 @@ EXPIRED = ApprovalExpired(request_key="m", attempt=1, block_number=101, block_ti
 MISMATCH = evidence("m").model_copy(update={"amount": 1})
 ORIGIN = received("m").model_copy(update={"origin_event": "5920:0x1:0"})
 
+HELD = HoldReported(
+    request_key="m",
+    ticket="1.0.0",
+    version="0x" + "ab" * 32,
+    breaches=(Breach(rule=PolicyRule.REQUEST_AMOUNT, limit="1", value="1000"),),
+    approvals_needed=2,
+)
+
+
+def approved(order: str, who: str) -> ApproveReported:
+    return ApproveReported(request_key="m", order=order, who=who, why="looked", ticket="1.0.0")
+
+
 STATES: dict[str, RequestState] = {
     "received": state_of(RECEIVED),
     "drafted": state_of(RECEIVED, to_signed("m")[0]),
@@ -99,6 +115,10 @@ STATES: dict[str, RequestState] = {
     "refused-processed": refused_then(RelayRefusal.ALREADY_PROCESSED),
     "refused-unfit": state_of(*SUBMITTED[:-1], refused("m", RelayRefusal.WALLET_UNFIT)),
     "refused-cancelled": state_of(*SUBMITTED, CANCEL, refused("m", RelayRefusal.CANCELLED)),
+    "held": state_of(RECEIVED, HELD),
+    "held-quiet": state_of(RECEIVED, HELD.model_copy(update={"until": START + 60})),
+    "held-for-good": state_of(RECEIVED, HELD.model_copy(update={"approvals_needed": 0})),
+    "released": state_of(RECEIVED, HELD, approved("a-1", "ann"), approved("a-2", "bob")),
     "cancelling-early": state_of(RECEIVED, CANCEL),
     "cancelling-in-lane": state_of(*SUBMITTED, CANCEL),
     "cancelled": state_of(
@@ -225,6 +245,10 @@ EXPECTED: list[tuple[Code, str, Circumstances]] = [
     (Code.FAILED_MISMATCH, "mismatch", around()),
     (Code.FAILED_CANCELLED, "cancelled", around()),
     (Code.PAUSED, "drafted", around(pause=PAUSE)),
+    (Code.HELD, "held", around()),
+    (Code.HELD_UNTIL, "held-quiet", around()),
+    (Code.HELD_FOR_GOOD, "held-for-good", around()),
+    (Code.RELEASE_TO_BE_JUDGED, "released", around()),
     (Code.EVIDENCE_TO_BE_JUDGED, "evidence", around("mined")),
     (Code.RETRACTION_TO_BE_RECORDED, "origin-gone", around()),
     (Code.CANCELLATION_TO_BE_RECORDED, "cancelling-early", around()),

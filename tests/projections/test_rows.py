@@ -18,10 +18,14 @@ from projections.text import from_column, from_jsonb, moment, to_column, to_json
 from schemas.base import Fact, Record, RequestType, instant
 from schemas.evm import EventName
 from schemas.lanes import RelayRefusal
+from schemas.policies import Breach, LapseReason, PolicyRule
 from schemas.requests import (
     ApprovalExpired,
     ApprovalNonceGranted,
     CancelReported,
+    ClearanceReported,
+    HoldLapseReported,
+    HoldReported,
     RequestRetracted,
     RetractionReported,
     RetryReported,
@@ -81,7 +85,16 @@ def test_every_field_of_the_state_is_encoded() -> None:
         block_number=over.block_number,
         block_timestamp=over.block_timestamp,
     )
-    life = [first, granted, *life[:-2], over, expired, *orders, *life[-2:]]
+    held = HoldReported(
+        request_key=KEY,
+        ticket="1.0.0",
+        version="0x" + "ab" * 32,
+        breaches=(Breach(rule=PolicyRule.REQUEST_AMOUNT, limit="1", value="2"),),
+        approvals_needed=1,
+    )
+    lapsed = HoldLapseReported(request_key=KEY, ticket="1.0.0", reason=LapseReason.POLICY_CHANGED)
+    cleared = ClearanceReported(request_key=KEY, ticket="1.0.1", version="0x" + "ab" * 32)
+    life = [first, granted, held, lapsed, cleared, *life[:-2], over, expired, *orders, *life[-2:]]
     for number, fact in enumerate(life):
         state, _ = evolve(state, Record(fact, instant(START + number)))
         assert state is not None

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from schemas import controls, evm, kuro, lanes, requests, sequences
+from schemas import controls, evm, kuro, lanes, policies, requests, sequences
 from schemas.base import (
     INT64_MAX,
     UINT256_MAX,
@@ -56,6 +56,46 @@ FIELDS = {
         ["all", "chain:5920", "wallet:5920:0x" + "aB" * 20, "request:redeem:5920:r-7"]
     ),
 }
+TEXTS = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=30)
+WHO = st.text("abc ", min_size=1, max_size=20)
+POLICIES = st.builds(
+    policies.Policy,
+    note=st.text(string.printable, max_size=20),
+    max_amount=st.none() | st.integers(0, UINT256_MAX),
+    windows=st.lists(
+        st.builds(
+            policies.Window,
+            per=st.sampled_from(policies.Per),
+            seconds=st.integers(1, policies.LONGEST_WINDOW_SECONDS),
+            max_amount=st.integers(0, UINT256_MAX),
+            on_breach=st.sampled_from(policies.OnBreach),
+        ),
+        max_size=2,
+    ).map(tuple),
+    fiat_ref_once=st.booleans(),
+    kyc=st.none() | st.just(policies.Kyc()),
+    quiet_hours=st.just(()) | st.just((policies.QuietHours(start="22:00", end="06:00"),)),
+)
+FIELDS |= {
+    "ticket": st.builds("{}.{}.{}".format, *[st.integers(1, 99)] * 3),
+    "policy": POLICIES,
+    "told_at_ms": st.none() | st.integers(-INT64_MAX, INT64_MAX),
+    "until": st.none() | st.integers(0, INT64_MAX),
+    "approved_by": st.lists(WHO, max_size=3).map(tuple),
+    "breaches": st.lists(
+        st.builds(
+            policies.Breach,
+            rule=st.sampled_from(policies.PolicyRule),
+            scope=st.none() | TEXTS,
+            limit=TEXTS,
+            value=TEXTS,
+            until=st.none() | st.integers(0, INT64_MAX),
+        ),
+        min_size=1,
+        max_size=3,
+    ).map(tuple),
+}
+COMPLEX = {"ticket", "policy", "told_at_ms", "until", "approved_by", "breaches"}
 AMOUNTS = {
     "amount",
     "approval_nonce",
@@ -63,11 +103,12 @@ AMOUNTS = {
     "max_fee_per_gas_wei",
     "max_priority_fee_per_gas_wei",
 }
-TEXTS = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=30)
 
 
 def values(name, field, model):
     """Values that a field accepts, extremes included."""
+    if name in COMPLEX:
+        return FIELDS[name]
     patterns = [getattr(entry, "pattern", None) for entry in field.metadata]
     annotation = field.annotation
     if name in AMOUNTS and annotation is int:
@@ -101,6 +142,15 @@ def values(name, field, model):
 
 
 def facts(model):
+    if model is policies.PolicyApplied:
+        order = st.just("o-1")
+        return st.builds(
+            lambda order, policy: model(
+                order=order, who="ann", why="a test", version=policy.version, policy=policy
+            ),
+            order,
+            POLICIES,
+        )
     return st.builds(
         model, **{name: values(name, field, model) for name, field in model.model_fields.items()}
     )
@@ -274,6 +324,7 @@ def test_each_topic_has_its_kinds_and_partitions():
     }
     for module, topic in places.items():
         modules = {module.__name__} | ({sequences.__name__} if topic is LANES else set())
+        modules |= {policies.__name__} if topic in (LANES, CONTROLS) else set()
         assert {model.__module__ for model in topic.kinds.values()} == modules
     assert list(DEAD_LETTERS.kinds) == ["DeadLetter", "DeadLetterReplayed"]
 

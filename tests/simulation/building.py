@@ -11,6 +11,7 @@ from orchestrator.adapters.wallets import LocalWallet
 from orchestrator.config import ChainConfig, Settings
 from orchestrator.core.orchestrator_profile import ORCHESTRATOR
 from orchestrator.core.terms import ChainTerms, Terms
+from orchestrator.registry_settings import Registry
 from tests.simulation.aiming import Aim
 from tests.simulation.broker import Broker
 from tests.simulation.chain import Chain, Contract
@@ -23,6 +24,7 @@ from tests.simulation.node import Manners
 from tests.simulation.oracle import Oracle
 from tests.simulation.outside import APPROVER, HOLDERS, Kuro, SimulatedKms
 from tests.simulation.overseer import Overseer
+from tests.simulation.policing import REGISTRY
 from tests.simulation.scenario import ALL_ROLES, Scenario
 from tests.simulation.story import Story
 from tests.simulation.wire import Weather, Wire
@@ -79,6 +81,7 @@ def build(scenario: Scenario, rng: Random, agents: Agents, aim: Aim | None = Non
             confirmations=scenario.confirmations,
             start_block=0,
             profile=LAUNCHPAD if chain_id == padded else ORCHESTRATOR,
+            registry=Registry(REGISTRY),
         )
         contract: Contract = Stablecoin(chain_id, CONTRACT, APPROVER)
         if chain_id == padded:
@@ -128,4 +131,5 @@ def build(scenario: Scenario, rng: Random, agents: Agents, aim: Aim | None = Non
         wallets=wallets,
         terms=terms,
         agents=agents,
+        policed=scenario.policy is not None,
     )

@@ -295,7 +295,9 @@ class Oracle:
 
     def _is_planted(self, letter: DeadLetter) -> bool:
         if letter.reason is DeadLetterReason.OUT_OF_ORDER and "Reported" in letter.detail:
-            return letter.detail.startswith(("RetryReported ", "CancelReported "))
+            return letter.detail.startswith(
+                ("RetryReported ", "CancelReported ", "ApproveReported ")
+            )
         if letter.reason is DeadLetterReason.UNBACKED:
             return any(
                 name in letter.detail for c in self._chains.values() for name in self._foreign(c)

@@ -14,6 +14,7 @@ from schemas.base import Record, encode_value, instant
 from schemas.controls import CancelOrdered
 from schemas.evm import ChainHalted, ChainResumed
 from schemas.lanes import LaneHalted, LaneResumed, TransactionPrepared
+from schemas.policies import Approvals, Kyc, Policy, QuietHours
 from schemas.topics import CONTROLS, EVM_EVENTS, LANES, TOPICS
 from tests.simulation.aiming import Aim, Errand, Moment, at_kind, at_verb
 from tests.simulation.broker import Entry
@@ -208,8 +209,33 @@ def share_a_name(run: Run) -> None:
     at_first(run, "NonceGranted", allow)
 
 
+POLICED = replace(
+    SMALL,
+    policy=Policy(
+        max_amount=500_000,
+        kyc=Kyc(),
+        quiet_hours=(QuietHours(start="08:00", end="08:01"),),
+        approvals=Approvals(operators=2),
+    ),
+    faults_seconds=90.0,
+)
+"""Its first minute is quiet; what is too much is approved by two."""
+
+
+def loosen(run: Run) -> None:
+    """Another policy is applied as soon as something is held."""
+    at_first(run, "RequestHeld", lambda: run.policing.apply(Policy(max_amount=10**12)))
+
+
 IN_ORDER = replace(SMALL, launchpad=True)
 FACTS: dict[str, Target] = {
+    "PolicyAdopted": Target(at_kind("PolicyAdopted"), POLICED),
+    "ClearanceRequested": Target(at_kind("ClearanceRequested"), POLICED),
+    "ReleaseRequested": Target(at_kind("ReleaseRequested"), POLICED),
+    "AccountVerified": _of_lane("AccountVerified", POLICED),
+    "RequestCleared": _of_lane("RequestCleared", POLICED),
+    "RequestHeld": _of_lane("RequestHeld", POLICED),
+    "HoldLapsed": _of_lane("HoldLapsed", POLICED, loosen),
     "MintOk": Target(at_kind("MintOk")),
     "ContractEvent": _of_lane("ContractEvent"),
     "BlocksFollowed": _of_lane("BlocksFollowed"),

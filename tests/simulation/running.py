@@ -16,6 +16,7 @@ from tests.simulation.building import build
 from tests.simulation.faults import Faults
 from tests.simulation.load import Load
 from tests.simulation.operators import Operators
+from tests.simulation.policing import Policing
 from tests.simulation.scenario import Scenario
 from tests.simulation.sharing import work_is_shared
 from tests.simulation.story import Story, agents_tell
@@ -27,6 +28,7 @@ READING_ON_SECONDS = 20.0
 LOUD = {
     "fact refused by the lane",
     "fact refused by the sequences",
+    "fact refused by the policies",
     "lane owner died",
     "refusing to sign",
     "the guard refuses a signature",
@@ -62,6 +64,7 @@ class Run:
         self.load = Load(self.world, self.scenario, self.rng)
         self.faults = Faults(self.world, self.scenario, self.rng)
         self.operators = Operators(self.world, self.scenario, self.rng, self.load)
+        self.policing = Policing(self.world, self.scenario.policy, seed, self.load)
         self._over = False
 
     def run(self) -> Outcome:
@@ -75,6 +78,7 @@ class Run:
             loop.world.run(self.faults.start)
             loop.world.run(self.load.start)
             loop.world.run(self.operators.start)
+            loop.world.run(lambda: self.policing.start(scenario.faults_seconds))
             loop.in_world(scenario.faults_seconds, self._settle)
             loop.run(lambda: self._over or bool(story.violations))
             loop.close()
@@ -97,6 +101,7 @@ class Run:
         self.world.story.tell("from now on, nothing goes wrong")
         self.faults.stop()
         self.operators.stop()
+        self.policing.stop()
         self._ask_again()
 
     def _ask_again(self) -> None:
@@ -129,6 +134,8 @@ class Run:
                 world.oracle.compare_lane(worker.process.name, owner.state)
             for held in worker.sequence_owners():
                 world.oracle.sequences[held.state.chain_id].compare(held.state)
+            for keeper in worker.policy_owners():
+                self.policing.oracle.compare(keeper.state)
         world.oracle.replay(world.broker.everything())
         self._over = True
 

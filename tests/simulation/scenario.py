@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from random import Random
 
+from schemas.policies import Policy
+from tests.simulation.policing import policy_of
+
 ALL_ROLES = ("decide", "sign", "relay", "ingest")
 LAYOUTS: tuple[tuple[tuple[str, ...], ...], ...] = (
     (ALL_ROLES, ALL_ROLES),
@@ -59,6 +62,7 @@ class Scenario:
     """Mints there by another signer, some of requests that are ours."""
     rate_limits: float
     gas_misjudged_every: float
+    policy: Policy | None = None
 
     @classmethod
     def of(cls, seed: int) -> Scenario:
@@ -108,6 +112,7 @@ class Scenario:
             foreign_mints=rng.choice((0, 1, 3)),
             rate_limits=often(0.3, 0.02, 0.2),
             gas_misjudged_every=often(0.15, 8, 30),
+            policy=policy_of(seed),
         )
         if scenario.launchpad and scenario.cancels_every:
             # A nonce whose request was given up is free when its approval's time is over.

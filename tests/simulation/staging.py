@@ -17,7 +17,7 @@ from schemas.base import Fact, Position, Record, encode_value, instant
 from schemas.dead_letters import DeadLetter
 from schemas.lanes import RelayRefusal
 from schemas.requests import ApprovalDrafted, RequestFact
-from schemas.topics import EVM_EVENTS, REQUESTS, TOPICS, Topic
+from schemas.topics import EVM_EVENTS, LANES, REQUESTS, TOPICS, Topic
 from streams.deciding import Decider
 from tests.simulation.aiming import Aim, Errand, Moment
 from tests.simulation.broker import Entry
@@ -35,11 +35,13 @@ from tests.simulation.telling import (
     NEEDED_AT,
     ORIGIN,
     PRELUDES,
+    TICKETED,
     WAYS,
     asked,
     done,
     gone,
     granted,
+    held,
     orphaned,
     refused,
 )
@@ -152,6 +154,7 @@ FAIR = replace(
     foreign_mints=0,
     rate_limits=0.0,
     gas_misjudged_every=0.0,
+    policy=None,
 )
 
 
@@ -240,7 +243,7 @@ class Play:
     async def _lead(self) -> None:
         """To where the arrow begins, with everything told that it needs but its own cause."""
         start, kind = self.start, self.kind
-        late = kind in LANE_REPORTS and start in (Stage.RECEIVED, Stage.REJECTED)
+        late = kind in LANE_REPORTS and start in (Stage.RECEIVED, Stage.HELD, Stage.REJECTED)
         if late:
             await self._late_reports(start)
         elif start is Stage.FAILED and kind == "RefusalReported":
@@ -266,9 +269,14 @@ class Play:
             self._forget_the_chain()
             self._holds = lambda state: False
         self._tell(EVM_EVENTS, gone(DONE))
+        if start is Stage.HELD:
+            await self._until(lambda: self.stage is Stage.RECEIVED)
+            assert self.state is not None
+            self._tell(LANES, held(self.state.ticket))
 
     async def _reach(self, stage: Stage) -> None:
-        self._holds = lambda state: state.stage is stage
+        before = {stage, Stage.RECEIVED} if stage is Stage.HELD else {stage}
+        self._holds = lambda state: state.stage in before
         self.world.kms.down = stage is Stage.DRAFTED
         if stage is Stage.REJECTED:
             self._forget_the_chain()
@@ -291,6 +299,8 @@ class Play:
             fact = asked(ORIGIN)
         elif self.kind == "ApprovalNonceGranted" and self.state is not None:
             fact = granted(self.state.attempt + 1)
+        elif self.kind in TICKETED and self.state is not None:
+            fact = TICKETED[self.kind](self.state.ticket)
         elif self.kind == "OrphaningReported":
             fact = orphaned(1)
         elif self.kind == "RefusalReported" and self.start is Stage.EXPIRED:

@@ -16,6 +16,15 @@ from schemas.lanes import (
     TransactionOrphaned,
     relay_name,
 )
+from schemas.policies import (
+    ApproveOrdered,
+    Breach,
+    HoldLapsed,
+    LapseReason,
+    PolicyRule,
+    RequestCleared,
+    RequestHeld,
+)
 from schemas.sequences import NonceGranted
 from schemas.topics import CONTROLS, EVM_EVENTS, LANES, Topic
 from tests.simulation.building import CONTRACT, FIRST_CHAIN, wallet
@@ -126,6 +135,42 @@ def granted(attempt: int) -> NonceGranted:
     )
 
 
+def held(ticket: str) -> RequestHeld:
+    breach = Breach(rule=PolicyRule.REQUEST_AMOUNT, limit="999", value="1000")
+    return RequestHeld(
+        request_key=KEY,
+        ticket=ticket,
+        version=word(1),
+        judged_at=1_800_000_000,
+        breaches=(breach,),
+        approvals_needed=2,
+    )
+
+
+def cleared(ticket: str) -> RequestCleared:
+    return RequestCleared(
+        request_key=KEY,
+        ticket=ticket,
+        chain_id=FIRST_CHAIN,
+        account=HOLDER,
+        amount=1000,
+        fiat_ref="",
+        version=word(1),
+        judged_at=1_800_000_000,
+    )
+
+
+def lapsed(ticket: str) -> HoldLapsed:
+    reason = LapseReason.POLICY_CHANGED
+    return HoldLapsed(request_key=KEY, ticket=ticket, reason=reason, judged_at=1_800_000_000)
+
+
+def approved(ticket: str) -> ApproveOrdered:
+    return ApproveOrdered(order="a-1", request_key=KEY, ticket=ticket, **BY)
+
+
+BY = {"who": "a person", "why": "looked"}
+
 _RECEIVED = [(EVM_EVENTS, asked(ORIGIN), Stage.RECEIVED)]
 _RELAYING = [(EVM_EVENTS, asked(ORIGIN), Stage.RELAYING)]
 _SUBMITTED = [*_RELAYING, (LANES, broadcast(1), Stage.SUBMITTED)]
@@ -133,6 +178,7 @@ _INCLUDED = [*_SUBMITTED, (LANES, included(1), Stage.INCLUDED)]
 WAYS: dict[Stage, list[tuple[Topic, Fact, Stage]]] = {
     Stage.UNBACKED: [(EVM_EVENTS, done(), Stage.UNBACKED)],
     Stage.RECEIVED: _RECEIVED,
+    Stage.HELD: [*_RECEIVED, (LANES, held("1.0.0"), Stage.HELD)],
     Stage.DRAFTED: [(EVM_EVENTS, asked(ORIGIN), Stage.DRAFTED)],
     Stage.SIGNED: [(EVM_EVENTS, asked(ORIGIN), Stage.SIGNED)],
     Stage.RELAYING: _RELAYING,
@@ -146,8 +192,6 @@ WAYS: dict[Stage, list[tuple[Topic, Fact, Stage]]] = {
 }
 """What is told, one after the other, and where each leads."""
 
-BY = {"who": "a person", "why": "looked"}
-
 CAUSES: dict[str, tuple[Topic, Fact]] = {
     "RequestReceived": (EVM_EVENTS, asked(ANOTHER_ORIGIN)),
     "ApprovalNonceGranted": (LANES, granted(1)),
@@ -159,9 +203,20 @@ CAUSES: dict[str, tuple[Topic, Fact]] = {
     "RefusalReported": (LANES, refused(RelayRefusal.REVERTED)),
     "RetryReported": (CONTROLS, RetryOrdered(order="r-1", request_key=KEY, **BY)),
     "CancelReported": (CONTROLS, CancelOrdered(order="c-1", request_key=KEY, **BY)),
+    "ApproveReported": (CONTROLS, approved("1.0.0")),
+    "ClearanceReported": (LANES, cleared("1.0.0")),
+    "HoldReported": (LANES, held("1.0.0")),
+    "HoldLapseReported": (LANES, lapsed("1.0.0")),
 }
 """Facts that are reported rather than decided: what is told to have each. The others are decided,
 and come when the play releases the decider or KMS."""
+
+TICKETED: dict[str, Callable[[str], Fact]] = {
+    "ClearanceReported": cleared,
+    "HoldReported": held,
+    "HoldLapseReported": lapsed,
+}
+"""Answers about the draft that comes next, whichever that is by then."""
 
 PRELUDES: dict[str, tuple[Topic, Fact, Callable[[RequestState], bool]]] = {
     "RequestReceived": (EVM_EVENTS, gone(ORIGIN), lambda state: state.origin_retracted),
@@ -178,6 +233,7 @@ PRELUDES: dict[str, tuple[Topic, Fact, Callable[[RequestState], bool]]] = {
         refused(RelayRefusal.EXPIRED),
         lambda state: state.refusal is not None,
     ),
+    "HoldReported": (EVM_EVENTS, gone(ELSEWHERE), lambda state: state.retracted_seats != ()),
     "RetryReported": (
         LANES,
         refused(RelayRefusal.ALREADY_PROCESSED),
@@ -190,6 +246,7 @@ PRELUDES: dict[str, tuple[Topic, Fact, Callable[[RequestState], bool]]] = {
 _AFTER_AN_ORIGIN = set(Stage) - {Stage.UNBACKED, Stage.RETRACTED}
 NEEDED_AT: dict[str, set[Stage]] = {
     "RequestReceived": _AFTER_AN_ORIGIN,
+    "HoldReported": {Stage.HELD},
     "RetryReported": {Stage.RELAYING, Stage.SUBMITTED, Stage.INCLUDED},
 }
 """Where a prelude is needed, when not everywhere: elsewhere a first origin, or an order, does."""

@@ -15,9 +15,11 @@ from orchestrator.adapters.kafka_log import partition_of
 from orchestrator.adapters.wallets import LocalWallet
 from orchestrator.config import ChainConfig, Settings
 from orchestrator.core.terms import Terms
+from schemas.policies import POLICIES
 from schemas.sequences import sequence_key
 from schemas.topics import CONTROLS, EVM_EVENTS, KURO_EVENTS, LANES, REQUESTS
 from streams.books import Book
+from streams.clearing import PolicyOwner
 from streams.controls import Controls
 from streams.deciding import Decider
 from streams.following import ChainFollower
@@ -47,6 +49,7 @@ class Agents:
     desk: type[SigningDesk] = SigningDesk
     lane_owner: type[LaneOwner] = LaneOwner
     sequence_owner: type[SequenceOwner] = SequenceOwner
+    policy_owner: type[PolicyOwner] = PolicyOwner
     fencing: bool = True
     guarded: bool = True
     memory: dict[str, Any] = field(default_factory=dict)
@@ -73,6 +76,10 @@ class World:
     wallets: dict[int, list[LocalWallet]]
     terms: Terms
     agents: Agents
+    policed: bool = False
+
+    def unix_seconds(self) -> float:
+        return self.loop.unix_seconds
 
 
 class Worker:
@@ -107,6 +114,9 @@ class Worker:
 
     def sequence_owners(self) -> list[SequenceOwner]:
         return [owner for relayer in self.relayers for owner in relayer.sequence_owners]
+
+    def policy_owners(self) -> list[PolicyOwner]:
+        return [owner for relayer in self.relayers for owner in relayer.policy_owners]
 
     def _member(self, role: str) -> Member:
         member = Member(self.world.groups[role], self.world.broker, self.process)
@@ -193,6 +203,14 @@ class Worker:
                     self.controls,
                 )
                 lanes[key] = (seat, make)
+        if world.policed:
+            seat = partition_of(LANES, POLICIES)
+            nodes = {
+                chain_id: (config, self._node(chain_id))
+                for chain_id, config in world.configs.items()
+            }
+            keeper = world.agents.policy_owner
+            lanes[POLICIES] = seat, partial(keeper, nodes, self.log, seat, world.unix_seconds)
         relayer = Relayer(lanes)
         self.controls.hear(relayer.hear)
         self.relayers.append(relayer)
