@@ -42,8 +42,8 @@ async def letters(brokers) -> str:
         [
             from_kuro(MINT % USER.encode()),
             from_kuro(b"{nothing"),
-            from_log(request),
-            from_log(lane),
+            from_log(request.position),
+            from_log(lane.position),
             from_log("requests/0/999999"),
         ],
     )
