@@ -2,7 +2,8 @@
 
 The order matters, because the topics are still written meanwhile: `requests` first, then
 `evm.events`, `kuro.events`, `lanes`, `dead-letters`. So each effect is read before the end of the
-topic that holds its cause is looked up, and nothing is missed for being too new.
+topic that holds its cause is looked up, and nothing is missed for being too new. Before them comes
+`controls`: a policy binds only what is drafted well after it.
 """
 
 from __future__ import annotations
@@ -34,12 +35,20 @@ from schemas.base import Record
 from schemas.dead_letters import DeadLetter
 from schemas.evm import BlocksFollowed, ChainHalted, ContractEvent, EventRetracted
 from schemas.kuro import MintOk
+from schemas.policies import PolicyApplied
 
 GRACE_SECONDS = 120
 """An event whose fact is no older than that, by the newest fact read, may still be uncompleted."""
 
 NEEDED = {
-    "requests": {"RequestReceived", "ApprovalDrafted", "ApprovalSigned", "RequestCompleted"},
+    "controls": {"PolicyApplied"},
+    "requests": {
+        "RequestReceived",
+        "ClearanceReported",
+        "ApprovalDrafted",
+        "ApprovalSigned",
+        "RequestCompleted",
+    },
     "evm.events": {"ContractEvent", "EventRetracted", "BlocksFollowed", "ChainHalted"},
     "kuro.events": {"MintOk"},
     "lanes": {
@@ -103,6 +112,8 @@ class Audit:
                 self._follow(fact, record)
             case ChainHalted():
                 self._halt(fact)
+            case PolicyApplied():
+                self.requests.clearances.apply(record)
             case DeadLetter():
                 self.letters[fact.reason] = self.letters.get(fact.reason, 0) + 1
                 self._unreadable.pop(fact.origin, None)

@@ -17,11 +17,18 @@ from orchestrator.core.auditing.books import (
     pack_position,
     show_position,
 )
+from orchestrator.core.auditing.clearances import Clearances
 from orchestrator.core.auditing.findings import Findings, Kind
 from orchestrator.core.auditing.profile import Ways, approval
 from orchestrator.core.policy import address_or_none, amount_or_none
-from schemas.base import Record
-from schemas.requests import ApprovalDrafted, ApprovalSigned, RequestCompleted, RequestReceived
+from schemas.base import Record, RequestType
+from schemas.requests import (
+    ApprovalDrafted,
+    ApprovalSigned,
+    ClearanceReported,
+    RequestCompleted,
+    RequestReceived,
+)
 
 _keys = KeyAPI()
 
@@ -49,6 +56,7 @@ class RequestBook:
     completed: dict[str, list[Completion]] = field(default_factory=dict)
     signatures: int = 0
     unjudged_drafts: int = 0
+    clearances: Clearances = field(default_factory=Clearances)
     seen_signers: dict[str, int] = field(default_factory=dict)
     _latest: dict[str, RequestReceived] = field(default_factory=dict)
     _drafts: dict[str, str] = field(default_factory=dict)
@@ -57,14 +65,18 @@ class RequestBook:
         """The next partition begins."""
         self._latest.clear()
         self._drafts.clear()
+        self.clearances.turn_page()
 
     def feed(self, record: Record) -> None:
         fact = record.fact
         match fact:
             case RequestReceived():
                 self._receive(fact, record)
+            case ClearanceReported():
+                self.clearances.clear(fact)
             case ApprovalDrafted():
                 self._draft(fact, record)
+                self._judge_clearance(fact, record)
             case ApprovalSigned():
                 self._sign(fact, record)
             case RequestCompleted():
@@ -127,6 +139,20 @@ class RequestBook:
                 fact.request_key,
                 f"the drafted digest {fact.digest} is not that of {request.amount} to "
                 f"{request.user}, which is {due}",
+                str(record.position),
+            )
+
+    def _judge_clearance(self, fact: ApprovalDrafted, record: Record) -> None:
+        request = self._latest.get(fact.request_key)
+        if request is None or request.type is not RequestType.MINT:
+            return
+        missing = self.clearances.missing(fact, record)
+        if missing is not None:
+            self.findings.add(
+                Kind.DRAFT_UNCLEARED,
+                request.chain_id,
+                fact.request_key,
+                missing,
                 str(record.position),
             )
 
