@@ -82,7 +82,13 @@ def orphan(run: Run) -> None:
 
 
 def drop(run: Run) -> None:
-    at_first(run, "TransactionBroadcast", lambda: _chain(run).drop(1.0) and None)
+    """As soon as the pool holds something to forget: a block may have taken what is out."""
+
+    def again() -> None:
+        if not _chain(run).drop(1.0):
+            at_first(run, "TransactionBroadcast", again)
+
+    at_first(run, "TransactionBroadcast", again)
 
 
 def outsider(run: Run) -> None:
