@@ -37,8 +37,13 @@ SECRET = re.compile(
     r"|AWS_(ACCESS|SECRET|SESSION).*"
 )
 CONDITIONS = {"service_healthy", "service_completed_successfully"}
-NOT_GIVEN = {"DATABASE_URL", "SIGNING_GUARD_URL", "HOST", "PORT"}
-"""Settings that the compose file decides itself: a secret in a file, and where the API listens."""
+NOT_GIVEN = {
+    *("DATABASE_URL", "SIGNING_GUARD_URL", "HOST", "PORT"),
+    *("KAFKA_SASL_PASSWORD", "KAFKA_SSL_KEY_PASSWORD"),
+    *("KAFKA_SSL_CA_FILE", "KAFKA_SSL_CERTIFICATE_FILE", "KAFKA_SSL_KEY_FILE"),
+}
+"""Settings that the compose file decides itself: a secret in a file, and where the API listens. The
+files of a login to brokers outside of it come with the overlay that names those brokers."""
 
 
 def known_names() -> set[str]:
