@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from orchestrator.closing import closed
@@ -15,6 +15,8 @@ from orchestrator.kafka_access import KafkaAccess
 QUEUED = 2000
 """Records that wait for a partition; then reading waits."""
 AT_ONCE = 500
+MARKED_SECONDS = 60.0
+"""A broker that has not ended a transaction after so long is given up."""
 
 Item = tuple[int, dict[str, Any] | None]
 """An offset and what stands there; None for the partition's end."""
@@ -40,19 +42,26 @@ class Restoring:
             linger_ms=5,
             max_batch_size=262_144,
         )
+        self._looking = kafka.consumer(
+            client_id="orchestrator-restoring",
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+        )
         self._queues: dict[TopicPartition, asyncio.Queue[Item]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Restoring:
         try:
             await self._plain.start()
+            await self._looking.start()
         except KafkaError as error:
             await closed(self._plain.stop())
+            await closed(self._looking.stop())
             raise LogUnavailable(f"cannot reach Kafka: {error!r}") from error
         for seat, end in self._ends.items():
             if end:
                 queue = self._queues[seat] = asyncio.Queue(QUEUED)
-                partition = _Partition(self._kafka, self._plain, seat)
+                partition = _Partition(self._kafka, self._plain, self._looking, seat)
                 self._tasks.append(asyncio.create_task(partition.run(queue)))
         return self
 
@@ -79,15 +88,23 @@ class Restoring:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await closed(self._plain.stop())
+            await closed(self._looking.stop())
 
 
 class _Partition:
     """Restores one partition. `_planned` is the offset that the next record will get, `_confirmed`
     the one that the next answer of the broker must name."""
 
-    def __init__(self, kafka: KafkaAccess, plain: AIOKafkaProducer, seat: TopicPartition) -> None:
+    def __init__(
+        self,
+        kafka: KafkaAccess,
+        plain: AIOKafkaProducer,
+        looking: AIOKafkaConsumer,
+        seat: TopicPartition,
+    ) -> None:
         self._kafka = kafka
         self._plain = plain
+        self._looking = looking
         self._seat = seat
         self._planned = 0
         self._confirmed = 0
@@ -119,8 +136,8 @@ class _Partition:
             transactional = await self._transactional()
             async with transactional.transaction():
                 await self._check(await transactional.send(**self._addressed(last)))
-            self._confirmed += 1
             self._planned += 2
+            await self._marked()
             return
         if last is not None:
             self._sent.append(await self._plain.send(**self._addressed(last)))
@@ -140,8 +157,23 @@ class _Partition:
         for _ in range(fillers):
             await self._check(await transactional.send(**self._addressed({"value": b""})))
         await transactional.abort_transaction()
-        self._confirmed += 1
         self._planned += fillers + 1
+        await self._marked()
+
+    async def _marked(self) -> None:
+        """Wait until the transaction's marker stands. The broker answers before it writes it, and
+        a record of the plain producer would take its place."""
+        self._confirmed += 1
+        try:
+            async with asyncio.timeout(MARKED_SECONDS):
+                while await self._stable_end() < self._confirmed:  # noqa: ASYNC110 - the broker's
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            where = f"{self._seat.topic}/{self._seat.partition}"
+            raise LogUnavailable(f"{where}: a transaction has not ended in time") from None
+
+    async def _stable_end(self) -> int:
+        return int((await self._looking.end_offsets([self._seat]))[self._seat])
 
     def _addressed(self, record: dict[str, Any]) -> dict[str, Any]:
         return {"topic": self._seat.topic, "partition": self._seat.partition, **record}
