@@ -33,6 +33,7 @@ from orchestrator.exposures import Exposure, exposures
 from orchestrator.kafka_access import KafkaAccess, SaslMechanism, SecurityProtocol
 from orchestrator.kafka_settings import kafka_access
 from orchestrator.registry_settings import NO_REGISTRY, Registry, registry_of
+from orchestrator.sealing.settings import checked_anchors
 from orchestrator.tokens import parse_tokens
 from orchestrator.wallet_settings import addresses_of, private_keys_of, text_of_file
 
@@ -110,6 +111,10 @@ class Settings(BaseModel):
     aws_endpoint_url_kms: str | None = None
     signing_guard_url: SecretStr | None = None
     signing_guard_margin_seconds: Annotated[int, Field(ge=0, le=86_400)] = 120
+    seal_kms_key_id: str | None = None
+    seal_anchors: tuple[str, ...] = ()
+    seal_public_keys_file: str | None = None
+    aws_endpoint_url_s3: str | None = None
     kms_concurrency: Annotated[int, Field(ge=1, le=1000)] = 32
     chain_ids: tuple[int, ...] = DEFAULT_CHAIN_IDS
     kuro_websocket_url: str | None = None
@@ -170,6 +175,11 @@ class Settings(BaseModel):
         if value and not value.get_secret_value().startswith(schemes):
             raise ValueError("must begin with " + ", ".join(schemes))
         return value
+
+    @field_validator("seal_anchors", mode="before")
+    @classmethod
+    def _anchors(cls, value: Any) -> Any:
+        return checked_anchors(value) if isinstance(value, str) else value
 
     @field_validator("log_level", "kafka_security_protocol", "kafka_sasl_mechanism", mode="before")
     @classmethod

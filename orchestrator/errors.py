@@ -93,3 +93,12 @@ class Fenced(OrchestratorError):
 
 class LogUnavailable(OrchestratorError):
     """Kafka did not take or give records; retry with backoff."""
+
+
+class AnchorUnavailable(OrchestratorError):
+    """Where seals are kept did not answer, or cannot be read or written: nothing is known."""
+
+
+class SealRefused(OrchestratorError):
+    """What stands on the log or in an anchor does not go with what was sealed before. Nothing was
+    sealed; `orchestrator verify --chain` names what differs."""

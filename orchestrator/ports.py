@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 from orchestrator.core.chain import Head, Receipt
 from orchestrator.core.guarding import Entry, Refusal
+from orchestrator.core.sealing.growing import Seat
+from orchestrator.core.sealing.hashing import Logged
 from orchestrator.errors import RpcError
 from schemas.base import Fact, Record
 from schemas.dead_letters import DeadLetter
@@ -222,3 +224,53 @@ class FactLog(LogReader, Protocol):
 
     def owned(self, name: str) -> OwnedLog:
         """A writer that owns `name`: a lane or a source."""
+
+
+class SealKey(Protocol):
+    """The key on P-256 that signs seals and nothing else."""
+
+    async def public_key(self) -> bytes:
+        """DER SubjectPublicKeyInfo. Raises StartRefused for a key that cannot sign seals, and
+        SigningError for trouble that passes."""
+
+    async def sign(self, text: bytes) -> bytes:
+        """DER signature over the text's SHA-256. Raises SigningError."""
+
+    async def close(self) -> None: ...
+
+
+class SealAnchor(Protocol):
+    """Where seals are kept outside the log: added to, never changed. One document a day.
+
+    Every method raises AnchorUnavailable.
+    """
+
+    name: str
+
+    async def days(self) -> list[str]:
+        """Every day that has a seal, in order. Raises SealRefused for what cannot be read."""
+
+    async def read(self, day: str) -> bytes | None: ...
+
+    async def everything(self) -> list[tuple[str, bytes]]:
+        """All that stands there, readable or not, each with its place in words."""
+
+    async def put(self, day: str, document: bytes) -> bytes:
+        """What stands there for the day afterwards, durably: `document`, or another one that stood
+        there before, which is left as it is."""
+
+    async def close(self) -> None: ...
+
+
+class SealableLog(Protocol):
+    """The committed records of every partition, live or from an archive."""
+
+    async def bounds(self) -> dict[Seat, tuple[int, int]]:
+        """The first offset of each partition, and one above the last (holes included). Raises
+        LogUnavailable."""
+
+    def records(
+        self, starts: Mapping[Seat, int], ends: Mapping[Seat, int], finished: set[Seat]
+    ) -> AsyncIterator[tuple[Seat, list[Logged]]]:
+        """Batches between, in the order of offsets within each partition, of partitions that the
+        reader has not put into `finished` yet. Raises LogUnavailable."""

@@ -51,7 +51,7 @@ def _text(value: bytes | None) -> Any:
         return {"base64": base64.b64encode(value).decode()}
 
 
-def _bytes(value: Any) -> bytes | None:
+def record_bytes(value: Any) -> bytes | None:
     if isinstance(value, dict):
         return base64.b64decode(value["base64"])
     return None if value is None else str(value).encode()
@@ -214,9 +214,11 @@ async def import_log(kafka: KafkaAccess, file: Path, progress: Progress) -> None
                 TopicPartition(body["topic"], body["partition"]),
                 body["offset"],
                 {
-                    "key": _bytes(body["key"]),
-                    "value": _bytes(body["value"]),
-                    "headers": [(name, _bytes(value) or b"") for name, value in body["headers"]],
+                    "key": record_bytes(body["key"]),
+                    "value": record_bytes(body["value"]),
+                    "headers": [
+                        (name, record_bytes(value) or b"") for name, value in body["headers"]
+                    ],
                     "timestamp_ms": body["timestamp_ms"],
                 },
             )

@@ -35,7 +35,7 @@ KEY_SPEC = "ECC_SECG_P256K1"
 KEY_USAGE = "SIGN_VERIFY"
 
 _DENIED_HINT = "allow kms:GetPublicKey and kms:Sign on the key, check the credentials and the clock"
-_UNUSABLE_HINT = "check KMS_KEY_ID, AWS_REGION and that the key is enabled"
+_UNUSABLE_HINT = "check the key id that is set, AWS_REGION and that the key is enabled"
 
 PROBLEM_OF_CODE = {
     "ThrottlingException": SigningProblem.THROTTLED,
@@ -114,8 +114,9 @@ def _problem_of_status(status: int) -> SigningProblem:
     return SigningProblem.UNAVAILABLE if status >= 500 else SigningProblem.KEY_UNUSABLE
 
 
-class KmsSigner:
-    """`ports.ApprovalSigner` on one KMS key. One client, opened at first use, until `close`.
+class KmsKey:
+    """One KMS key: calls, with their errors classified. One client, opened at first use, until
+    `close`.
 
     `concurrency` bounds the connections; more calls than that wait for one. Times in seconds.
     """
@@ -142,10 +143,59 @@ class KmsSigner:
         self._opening = asyncio.Lock()
         self._resources = AsyncExitStack()
         self._client: Any = None
-        self._address: str | None = None
 
     def __repr__(self) -> str:
-        return f"KmsSigner({self._key_id}, {self._region})"
+        return f"{type(self).__name__}({self._key_id}, {self._region})"
+
+    async def close(self) -> None:
+        self._client = None
+        await self._resources.aclose()
+
+    async def _call(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        with timed(KMS_SECONDS, operation):
+            try:
+                return await self._asked(operation, arguments)
+            except SigningError as error:
+                KMS_ERRORS.labels(operation, error.problem).inc()
+                raise
+
+    async def _asked(self, operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        try:
+            client = self._client or await self._opened()
+            answer: dict[str, Any] = await getattr(client, operation)(**arguments)
+        except (BotoCoreError, ClientError) as error:
+            raise signing_error(error) from None
+        except (ValueError, TypeError, AttributeError, KeyError, OSError) as error:
+            # What botocore's parser lets through when a 200 is not what KMS answers.
+            kind = type(error).__name__
+            text = f"the answer cannot be read ({kind}); is something else answering for KMS?"
+            raise SigningError(SigningProblem.UNAVAILABLE, text) from None
+        return answer
+
+    async def _opened(self) -> Any:
+        async with self._opening:
+            if self._client is None:
+                client = aioboto3.Session().client(
+                    "kms",
+                    region_name=self._region,
+                    endpoint_url=self._endpoint_url,
+                    config=self._config,
+                )
+                try:
+                    self._client = await self._resources.enter_async_context(client)
+                except ValueError:
+                    text = "AWS_ENDPOINT_URL_KMS is no valid URL, or AWS_REGION no region"
+                    raise SigningError(SigningProblem.KEY_UNUSABLE, text) from None
+            return self._client
+
+    def _about(self) -> str:
+        return f"the KMS key {self._key_id} in {self._region}"
+
+
+class KmsSigner(KmsKey):
+    """`ports.ApprovalSigner` on one KMS key."""
+
+    _address: str | None = None
 
     async def address(self) -> str:
         """The key's checksummed address, asked once.
@@ -194,47 +244,3 @@ class KmsSigner:
         except UnusableSignature as error:
             KMS_ERRORS.labels("sign", SigningProblem.BAD_SIGNATURE).inc()
             raise SigningError(SigningProblem.BAD_SIGNATURE, str(error)) from None
-
-    async def close(self) -> None:
-        self._client = None
-        await self._resources.aclose()
-
-    async def _call(self, operation: str, **arguments: Any) -> dict[str, Any]:
-        with timed(KMS_SECONDS, operation):
-            try:
-                return await self._asked(operation, arguments)
-            except SigningError as error:
-                KMS_ERRORS.labels(operation, error.problem).inc()
-                raise
-
-    async def _asked(self, operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        try:
-            client = self._client or await self._opened()
-            answer: dict[str, Any] = await getattr(client, operation)(**arguments)
-        except (BotoCoreError, ClientError) as error:
-            raise signing_error(error) from None
-        except (ValueError, TypeError, AttributeError, KeyError, OSError) as error:
-            # What botocore's parser lets through when a 200 is not what KMS answers.
-            kind = type(error).__name__
-            text = f"the answer cannot be read ({kind}); is something else answering for KMS?"
-            raise SigningError(SigningProblem.UNAVAILABLE, text) from None
-        return answer
-
-    async def _opened(self) -> Any:
-        async with self._opening:
-            if self._client is None:
-                client = aioboto3.Session().client(
-                    "kms",
-                    region_name=self._region,
-                    endpoint_url=self._endpoint_url,
-                    config=self._config,
-                )
-                try:
-                    self._client = await self._resources.enter_async_context(client)
-                except ValueError:
-                    text = "AWS_ENDPOINT_URL_KMS is no valid URL, or AWS_REGION no region"
-                    raise SigningError(SigningProblem.KEY_UNUSABLE, text) from None
-            return self._client
-
-    def _about(self) -> str:
-        return f"the KMS key {self._key_id} in {self._region}"

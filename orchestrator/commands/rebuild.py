@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
 
 from orchestrator.commands.progressing import progress
+from orchestrator.commands.seal import Chosen, verify_chain
 from orchestrator.config import Need, load
 from orchestrator.errors import ConfigurationError
 from orchestrator.logs import set_up
@@ -46,12 +48,43 @@ def rebuild(
     _show(as_json, {"rebuilt": True, **asdict(figures)}, _rebuilt(figures))
 
 
-def verify(as_json: Json = False) -> None:
+def verify(
+    as_json: Json = False,
+    chain: Annotated[
+        bool, typer.Option("--chain", help="Compare the log with its seals instead.")
+    ] = False,
+    archive: Annotated[
+        Path | None,
+        typer.Option("--archive", help="With --chain: an archive (topics export) for the log."),
+    ] = None,
+    seals: Annotated[
+        list[str] | None,
+        typer.Option("--seals", help="With --chain: an anchor instead of SEAL_ANCHORS; repeatable"),
+    ] = None,
+    key: Annotated[
+        list[Path] | None,
+        typer.Option("--key", help="With --chain: PEM of a public key to trust; repeatable."),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", help="With --chain: the first day, YYYY-MM-DD.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", help="With --chain: the last day, YYYY-MM-DD.")
+    ] = None,
+) -> None:
     """Replay the log and compare every row of the live tables with it, as of the same offsets.
+
+    With --chain: compute the log's hash chain anew and compare it with every seal of every anchor;
+    the first difference names day, partition and offsets. See docs/seals.md.
 
     Nothing is changed. Exit code 0 when all are the same, 1 when not (the first difference is
     shown: table, key, column, both values), 2 when it could not be told.
     """
+    chosen = Chosen(archive, seals or (), key or (), since, until)
+    if chain:
+        verify_chain(chosen, as_json)
+    if chosen != Chosen():
+        raise typer.BadParameter("--archive, --seals, --key, --since and --until need --chain")
     from projections.rebuilding.run import verify as run
 
     with progress(as_json) as tell:

@@ -1,0 +1,1 @@
+"""Sealing days of the log, and comparing the log with its seals."""
