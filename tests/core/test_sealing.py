@@ -106,6 +106,12 @@ def found_in(records, seals, ends=None, starts=None) -> list[Finding]:
 
 
 def three_days():
+    records, seals = _three_days()
+    return list(records), list(seals)
+
+
+@cache
+def _three_days():
     """Holes between, an empty partition and an empty day; a stretch longer than a checkpoint."""
     days = [next_day(DAY, n) for n in range(3)]
     records = [record(SEATS[0], n * 2, days[0]) for n in range(5)]
