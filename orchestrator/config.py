@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import ip_network
 from typing import Annotated, Any
 
 from limits import parse as parse_limit
@@ -32,8 +31,9 @@ from orchestrator.errors import ConfigurationError
 from orchestrator.exposures import Exposure, exposures
 from orchestrator.kafka_access import KafkaAccess, SaslMechanism, SecurityProtocol
 from orchestrator.kafka_settings import kafka_access
+from orchestrator.network_settings import Networks
 from orchestrator.registry_settings import NO_REGISTRY, Registry, registry_of
-from orchestrator.sealing.settings import checked_anchors
+from orchestrator.sealing.settings import Anchors
 from orchestrator.tokens import parse_tokens
 from orchestrator.wallet_settings import addresses_of, private_keys_of, text_of_file
 
@@ -57,21 +57,6 @@ def _limit(value: Any) -> Any:
 
 
 RateLimit = Annotated[str, BeforeValidator(_limit)]
-
-
-def _networks(value: Any) -> Any:
-    """Addresses and networks of a comma-separated list."""
-    if isinstance(value, str):
-        parts = tuple(part.strip() for part in value.split(",") if part.strip())
-        for part in parts:
-            try:
-                ip_network(part)
-            except ValueError:
-                raise ValueError(
-                    f"{part!r} is no address or network such as 192.0.2.0/24"
-                ) from None
-        return parts
-    return value
 
 
 class Need(StrEnum):
@@ -112,7 +97,7 @@ class Settings(BaseModel):
     signing_guard_url: SecretStr | None = None
     signing_guard_margin_seconds: Annotated[int, Field(ge=0, le=86_400)] = 120
     seal_kms_key_id: str | None = None
-    seal_anchors: tuple[str, ...] = ()
+    seal_anchors: Anchors = ()
     seal_public_keys_file: str | None = None
     aws_endpoint_url_s3: str | None = None
     kms_concurrency: Annotated[int, Field(ge=1, le=1000)] = 32
@@ -142,7 +127,7 @@ class Settings(BaseModel):
     api_rate_limit_monitoring: RateLimit = "6000/15minutes"
     api_rate_limit_token: RateLimit = "6000/15minutes"  # noqa: S105 - a number
     api_rate_limit_store_url: SecretStr | None = None
-    api_trusted_proxies: Annotated[tuple[str, ...], BeforeValidator(_networks)] = ()
+    api_trusted_proxies: Networks = ()
     otel_exporter_otlp_endpoint: Annotated[str | None, Field(pattern=r"^https?://")] = None
     token_decimals: Annotated[int, Field(ge=0, le=36)] = 18
     log_level: Annotated[str, Field(pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
@@ -175,11 +160,6 @@ class Settings(BaseModel):
         if value and not value.get_secret_value().startswith(schemes):
             raise ValueError("must begin with " + ", ".join(schemes))
         return value
-
-    @field_validator("seal_anchors", mode="before")
-    @classmethod
-    def _anchors(cls, value: Any) -> Any:
-        return checked_anchors(value) if isinstance(value, str) else value
 
     @field_validator("log_level", "kafka_security_protocol", "kafka_sasl_mechanism", mode="before")
     @classmethod

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from itertools import islice
 from pathlib import Path
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from orchestrator.adapters.kafka_archive import read_archive, record_bytes
@@ -15,6 +15,8 @@ from orchestrator.closing import closed
 from orchestrator.core.sealing.growing import Seat
 from orchestrator.core.sealing.hashing import Logged
 from orchestrator.errors import LogUnavailable
+from orchestrator.kafka_access import KafkaAccess
+from orchestrator.kafka_clients import reason_of
 from schemas.topics import TOPICS
 
 SILENT_SECONDS = 60.0
@@ -25,9 +27,9 @@ _BATCH = 5000
 class KafkaSealableLog:
     """Reads committed records and belongs to no group. One consumer, until `close`."""
 
-    def __init__(self, servers: str) -> None:
-        self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=servers,
+    def __init__(self, kafka: KafkaAccess) -> None:
+        self._kafka = kafka
+        self._consumer = kafka.consumer(
             client_id="orchestrator-seal",
             isolation_level="read_committed",
             enable_auto_commit=False,
@@ -50,7 +52,9 @@ class KafkaSealableLog:
             starts = await self._consumer.beginning_offsets(seats)
             ends = await self._consumer.end_offsets(seats)
         except (KafkaError, OSError, TimeoutError) as error:
-            raise LogUnavailable(f"Kafka does not answer: {error!r}") from error
+            raise LogUnavailable(
+                f"Kafka does not answer: {reason_of(error, self._kafka)}"
+            ) from error
         return {(seat.topic, seat.partition): (starts[seat], ends[seat]) for seat in seats}
 
     async def records(
@@ -86,7 +90,7 @@ class KafkaSealableLog:
                 if clock() - moved_at > SILENT_SECONDS:
                     raise LogUnavailable(f"Kafka gave no record for {SILENT_SECONDS:.0f} s")
         except (KafkaError, OSError) as error:
-            raise LogUnavailable(f"reading the log: {error!r}") from error
+            raise LogUnavailable(f"reading the log: {reason_of(error, self._kafka)}") from error
 
     async def close(self) -> None:
         await closed(self._consumer.stop())

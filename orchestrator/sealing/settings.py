@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePath
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
 
 _S3 = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[^\s,]*))?")
 _FILE = "file:"
@@ -29,3 +32,10 @@ def bucket_of(anchor: str) -> tuple[str, str] | None:
     """Bucket and prefix of an `s3://` anchor."""
     found = _S3.fullmatch(anchor)
     return None if found is None else (found["bucket"], found["prefix"] or "")
+
+
+def _anchors(value: Any) -> Any:
+    return checked_anchors(value) if isinstance(value, str) else value
+
+
+Anchors = Annotated[tuple[str, ...], BeforeValidator(_anchors)]

@@ -362,7 +362,17 @@ def test_only_the_one_form_of_a_seal_is_read():
     body = json.loads(document)
     more = json.dumps({**body, "note": "x"}, sort_keys=True, separators=(",", ":")).encode()
     spaced = json.dumps(body, sort_keys=True).encode()
-    bad = [b"", b"[]", b"{}", b"\xff", more, spaced, document + b" ", b"[" * 100_000]
+    bad = [
+        b"",
+        b"[]",
+        b"{}",
+        b"\xff",
+        more,
+        spaced,
+        document + b" ",
+        b"[" * 100_000,
+        b'{"day":' * 100_000,
+    ]
     for name, value in (
         ("format", "other"),
         ("day", "20261120"),

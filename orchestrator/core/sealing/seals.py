@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -29,6 +30,9 @@ from orchestrator.core.sealing.hashing import FORMAT, merkle_root, partition_lea
 
 NONE = "none"
 """What stands for the previous seal in the first one."""
+_NO_BRACKET = re.compile(rb"[^\[\]{}]+")
+_SHAPE = re.compile(rb"\{\[(?:\{\[(?:\[\])*\]\})+\]\}")
+"""The brackets of a seal. Checked before parsing: JSON nested deep enough overflows the parser."""
 _PEM_END = b"-----END PUBLIC KEY-----"
 
 
@@ -151,11 +155,13 @@ def next_day(day: str, days: int = 1) -> str:
 def read_seal(document: bytes) -> Seal:
     """Raises UnreadableSeal, also for a seal in another form than `Seal.document` gives it: what no
     hash covers must not be there."""
+    if not _SHAPE.fullmatch(_NO_BRACKET.sub(b"", document)):
+        raise UnreadableSeal("not a seal: not a JSON object of its shape")
     try:
         body: Any = json.loads(document)
         seal = _seal(body)
         _sound(seal)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         text = f"{type(error).__name__}: {error}" if not isinstance(error, ValueError) else error
         raise UnreadableSeal(f"not a seal: {text}") from None
     if seal.document() != document:
