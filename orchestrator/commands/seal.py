@@ -143,7 +143,9 @@ async def _seal(config: Config, day: str | None, tell: Tell) -> Done:
     from orchestrator.adapters.kafka_sealing import KafkaSealableLog
     from orchestrator.sealing.running import Sealing
 
-    anchors = anchors_of(config, config.settings.seal_anchors)
+    places = config.settings.seal_anchors
+    _refuse([*_anchor_problems(config, places), *_key_problems(config)])
+    anchors = anchors_of(config, places)
     key = seal_key_of(config)
     source = KafkaSealableLog(config.kafka)
     async with _closing(key, source, *anchors):
@@ -205,16 +207,8 @@ def seal_key_of(config: Config) -> SealKey:
     """Raises ConfigurationError, also where it is said to be the issuer's key."""
     from orchestrator.adapters.kms_seal import KmsSealKey
 
+    _refuse(_key_problems(config))
     settings = config.settings
-    problems = []
-    if not settings.seal_kms_key_id:
-        problems.append("SEAL_KMS_KEY_ID: missing; give an ECC_NIST_P256 key with SIGN_VERIFY")
-    elif settings.seal_kms_key_id == settings.kms_key_id:
-        problems.append("SEAL_KMS_KEY_ID: is the issuer's key (KMS_KEY_ID); seals need their own")
-    if not settings.aws_region:
-        problems.append("AWS_REGION: missing; give the region of the key of seals")
-    if problems:
-        raise ConfigurationError(problems)
     assert settings.seal_kms_key_id is not None
     assert settings.aws_region is not None
     return KmsSealKey(
@@ -224,22 +218,45 @@ def seal_key_of(config: Config) -> SealKey:
     )
 
 
+def _key_problems(config: Config) -> list[str]:
+    settings = config.settings
+    problems = []
+    if not settings.seal_kms_key_id:
+        problems.append("SEAL_KMS_KEY_ID: missing; give an ECC_NIST_P256 key with SIGN_VERIFY")
+    elif settings.seal_kms_key_id == settings.kms_key_id:
+        problems.append("SEAL_KMS_KEY_ID: is the issuer's key (KMS_KEY_ID); seals need their own")
+    if not settings.aws_region:
+        problems.append("AWS_REGION: missing; give the region of the key and the bucket of seals")
+    return problems
+
+
+def _anchor_problems(config: Config, places: Sequence[str]) -> list[str]:
+    if not places:
+        return [f"SEAL_ANCHORS: missing; give {FORMS}"]
+    if not config.settings.aws_region and any(bucket_of(place) for place in places):
+        return ["AWS_REGION: missing; give the region of the key and the bucket of seals"]
+    return []
+
+
+def _refuse(problems: Sequence[str]) -> None:
+    if problems:
+        raise ConfigurationError(list(dict.fromkeys(problems)))
+
+
 def anchors_of(config: Config, places: Sequence[str]) -> list[SealAnchor]:
     """Raises ConfigurationError."""
     from orchestrator.adapters.seal_file import FileAnchor
     from orchestrator.adapters.seal_s3 import S3Anchor
 
+    _refuse(_anchor_problems(config, places))
     settings = config.settings
-    if not places:
-        raise ConfigurationError([f"SEAL_ANCHORS: missing; give {FORMS}"])
     anchors: list[SealAnchor] = []
     for place in places:
         path, bucket = file_of(place), bucket_of(place)
         if path is not None:
             anchors.append(FileAnchor(Path(path)))
         elif bucket is not None:
-            if not settings.aws_region:
-                raise ConfigurationError(["AWS_REGION: missing; give the region of the bucket"])
+            assert settings.aws_region is not None
             endpoint = settings.aws_endpoint_url_s3
             anchors.append(S3Anchor(*bucket, settings.aws_region, endpoint_url=endpoint))
     return anchors
