@@ -28,7 +28,7 @@ def problem_of(words: list[str]) -> str | None:
     command = EVERY.get(name)
     if command is None:
         return f"{name} is no command"
-    if hasattr(command, "commands") and name != "orchestrator webhooks":
+    if hasattr(command, "commands") and not command.invoke_without_command:
         return f"{name} wants a subcommand"
     known = {
         option: item for item in command.params for option in (*item.opts, *item.secondary_opts)

@@ -86,3 +86,40 @@ def test_every_transactional_id_of_the_code_begins_as_a_rule_allows():
         if ".owned(" in path.read_text() and path.name not in OWNING
     ]
     assert elsewhere == []
+
+
+def test_the_sealing_identity_signs_texts_and_adds_to_the_bucket_and_nothing_else():
+    adapters = ROOT / "orchestrator/adapters"
+    called = {
+        file: set(re.findall(r'_call\(\s*"([a-z_0-9]+)"', (adapters / file).read_text()))
+        for file in ("kms_seal.py", "seal_s3.py")
+    }
+    assert called["kms_seal.py"] == {"get_public_key", "sign"}
+    assert called["seal_s3.py"] == {"get_object", "put_object", "list_objects_v2"}
+    by_name = {statement["Sid"]: statement for statement in policy("kms-seal-policy.json")}
+    allowed = {name: statement["Action"] for name, statement in by_name.items()}
+    assert allowed == {
+        "ReadTheSealsPublicKey": "kms:GetPublicKey",
+        "SignTextsOnly": "kms:Sign",
+        "FindSeals": "s3:ListBucket",
+        "ReadSealsAndAddThem": ["s3:GetObject", "s3:PutObject"],
+    }
+    condition = by_name["SignTextsOnly"]["Condition"]["StringEquals"]
+    assert condition == {"kms:SigningAlgorithm": "ECDSA_SHA_256", "kms:MessageType": "RAW"}
+
+
+def test_the_key_of_seals_signs_texts_for_one_role_and_the_bucket_is_only_added_to():
+    by_name = {statement["Sid"]: statement for statement in policy("kms-seal-key-policy.json")}
+    assert "kms:Sign" not in by_name["AdministratorsManageAndNeverSign"]["Action"]
+    role = by_name["OnlyTheSealingRoleUsesTheKey"]["Principal"]["AWS"]
+    denied = by_name["NobodyElseSigns"]
+    assert denied["Condition"]["ArnNotEquals"]["aws:PrincipalArn"] == role
+    digests = by_name["DigestsAreSignedForNobody"]
+    assert (digests["Effect"], digests["Principal"]) == ("Deny", "*")
+    assert digests["Condition"] == {"StringNotEquals": {"kms:MessageType": "RAW"}}
+    bucket = {statement["Sid"]: statement for statement in policy("s3-seal-bucket-policy.json")}
+    writers = {s["Principal"]["AWS"] for s in bucket.values() if s["Effect"] == "Allow"}
+    assert writers == {role}
+    assert role not in json.dumps(policy("kms-key-policy.json")), "who seals never mints"
+    assert bucket["NobodyOverwrites"]["Condition"] == {"Null": {"s3:if-none-match": "true"}}
+    assert "s3:DeleteObject" in bucket["NobodyDeletes"]["Action"]
