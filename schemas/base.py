@@ -126,7 +126,7 @@ class UnreadableRecord(ValueError):
 def instant(seconds: float) -> str:
     """RFC 3339 UTC with milliseconds from Unix seconds."""
     moment = datetime.fromtimestamp(seconds, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def encode_value(record: Record) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -39,18 +38,12 @@ def run_chunk(seeds: range) -> list[Result]:
     return results
 
 
-def _prepare() -> None:
-    gc.collect()
-    gc.freeze()
-
-
 def results_of(seeds: range, jobs: int) -> Iterator[list[Result]]:
     chunks = [seeds[at : at + CHUNK] for at in range(0, len(seeds), CHUNK)]
     if jobs == 1:
-        _prepare()
         yield from map(run_chunk, chunks)
         return
-    with ProcessPoolExecutor(jobs, initializer=_prepare) as pool:
+    with ProcessPoolExecutor(jobs) as pool:
         yield from pool.map(run_chunk, chunks)
 
 

@@ -20,6 +20,9 @@ from schemas.base import RequestType
 _ARGUMENTS = ["string", "address", "uint256", "uint256", "uint256", "bytes"]
 
 
+checksummed = lru_cache(maxsize=20_000)(to_checksum_address)
+
+
 def selector(signature: str) -> str:
     return "0x" + keccak(text=signature)[:4].hex()
 
@@ -129,7 +132,7 @@ class Stablecoin:
 
     def _mint(self, state: State, data: str, timestamp: int) -> list[Happened]:
         request_id, account, amount, nonce, deadline, signature = _arguments(data)
-        account = str(to_checksum_address(account))
+        account = checksummed(account)
         if request_id in state.processed:
             raise Reverted(f'RequestAlreadyProcessed("{request_id}")')
         if request_id in state.locked:
@@ -142,7 +145,7 @@ class Stablecoin:
 
     def _finalize(self, state: State, data: str, timestamp: int) -> list[Happened]:
         request_id, account, amount, nonce, deadline, signature = _arguments(data)
-        account = str(to_checksum_address(account))
+        account = checksummed(account)
         if request_id in state.processed:
             raise Reverted(f'RequestAlreadyProcessed("{request_id}")')
         if request_id not in state.locked:

@@ -22,6 +22,7 @@ from tests.simulation.contract import (
     Happened,
     Reverted,
     State,
+    checksummed,
     digest_of,
     selector,
     signer_of,
@@ -73,12 +74,12 @@ class LaunchpadStableCoin:
     def view(self, state: State, data: str) -> str:
         if data[:10] == _PROCESSED:
             return YES if "0x" + data[10:] in state.processed else NO
-        account = str(to_checksum_address("0x" + data[-40:]))
+        account = checksummed("0x" + data[-40:])
         return f"0x{state.approvals.get(account, 0):064x}"
 
     def _mint(self, state: State, sender: str, data: str, timestamp: int) -> list[Happened]:
         to, amount, nonce, expiry, chain_id, word, signature = _arguments(data)
-        account, request_id = str(to_checksum_address(to)), "0x" + word.hex()
+        account, request_id = checksummed(to), "0x" + word.hex()
         expected = state.approvals.get(account, 0)
         if request_id in state.processed:
             raise Reverted(f"MintAlreadyProcessed({request_id})")

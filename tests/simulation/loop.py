@@ -109,25 +109,36 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     def call_soon(
         self, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> Any:
-        handle = Handle(self._now, callback, args, context or copy_context())
+        if context is None:
+            context = copy_context()
+        handle = Handle(self._now, callback, args, context)
         self._ready.append(handle)
         return handle
 
     def call_later(
         self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> Any:
-        return self.call_at(self._now + delay, callback, *args, context=context)
+        return self._timer(self._now + delay, callback, args, context)
 
     def call_at(
         self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> Any:
-        handle = Handle(when, callback, args, context or copy_context())
-        heapq.heappush(self._timers, (when, next(self._ticks), handle))
-        return handle
+        return self._timer(when, callback, args, context)
 
     def in_world(self, delay: float, callback: Callable[..., Any], *args: Any) -> Any:
         """Something that happens outside of every process: no kill takes it back."""
-        return self.call_at(self._now + delay, callback, *args, context=self.world)
+        return self._timer(self._now + delay, callback, args, self.world)
+
+    def _timer(
+        self,
+        when: float,
+        callback: Callable[..., Any],
+        args: tuple[Any, ...],
+        context: Context | None,
+    ) -> Handle:
+        handle = Handle(when, callback, args, copy_context() if context is None else context)
+        heapq.heappush(self._timers, (when, next(self._ticks), handle))
+        return handle
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         if "never retrieved" in str(context.get("message")):
@@ -141,19 +152,22 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     def run(self, until: Callable[[], bool]) -> None:
         """Run callbacks until `until` is true, asked between all of them, or nothing is left."""
         asyncio.events._set_running_loop(self)
-        ready, timers, draw = self._ready, self._timers, self._rng.random
+        ready, timers, draw, step = self._ready, self._timers, self._rng.random, self._step
         try:
             while not until():
-                while timers and (timers[0][0] <= self._now or not ready):
+                while timers and (not ready or timers[0][0] <= self._now):
                     when, _, handle = heapq.heappop(timers)
                     if not handle.done:
-                        self._now = max(self._now, when)
+                        if when > self._now:
+                            self._now = when
                         ready.append(handle)
                 if not ready:
                     return
                 place = int(draw() * len(ready))
-                ready[place], ready[-1] = ready[-1], ready[place]
-                self._step(ready.pop())
+                handle = ready[place]
+                ready[place] = ready[-1]
+                ready.pop()
+                step(handle)
         finally:
             asyncio.events._set_running_loop(None)
 

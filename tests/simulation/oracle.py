@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 
+from orchestrator.core.contract import DecodedEvent, Profile
 from orchestrator.core.lanes import LaneState
 from orchestrator.core.lanes import evolve as evolve_lane
 from orchestrator.core.lifecycle import (
@@ -46,6 +47,14 @@ from tests.simulation.story import Story
 def contract_id(chain: Chain, relay: str) -> str:
     """What the contract calls the request behind a piece of work."""
     return chain.contract.profile.contract_id(relay_parts(relay)[0].rpartition(":")[2])
+
+
+@lru_cache(maxsize=20_000)
+def event_of(
+    profile: Profile, topics: tuple[str, ...], data: str, place: str = ""
+) -> DecodedEvent | None:
+    """A function of its arguments alone, and the oracle asks again and again."""
+    return profile.decode_event(topics, data, place)
 
 
 ENDED = frozenset({Stage.COMPLETED, Stage.REJECTED, Stage.FAILED})
@@ -244,7 +253,7 @@ class Oracle:
     def on_block(self, chain: Chain, block: Block) -> None:
         """Everything minted rests on a fact with the same recipient and amount."""
         for log in block.logs:
-            event = chain.contract.profile.decode_event(log.topics, log.data, "")
+            event = event_of(chain.contract.profile, log.topics, log.data)
             if event is None or event.event is not EventName.MINTED:
                 continue
             if event.request_id in self._foreign(chain):
@@ -310,7 +319,7 @@ class Oracle:
         told, others = 0, self._foreign(chain) - self._own_ids(chain)
         for block in chain.blocks:
             for log in block.logs:
-                event = chain.contract.profile.decode_event(log.topics, log.data, "")
+                event = event_of(chain.contract.profile, log.topics, log.data)
                 if event is not None and event.event is EventName.MINTED:
                     minted[event.request_id] += 1
                     told += event.amount if event.request_id in others else 0
@@ -347,7 +356,7 @@ class Oracle:
         for block in chain.blocks[: chain.final.head.number + 1] if self._in_order(chain) else ():
             for log in block.logs:
                 place = f"{log.tx_hash}:{log.log_index}"
-                event = chain.contract.profile.decode_event(log.topics, log.data, place)
+                event = event_of(chain.contract.profile, log.topics, log.data, place)
                 if event is not None and event.event is EventName.REDEEMED_AT_ONCE:
                     keys.append(f"redeem:{chain.chain_id}:{place}")
         return keys

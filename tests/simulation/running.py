@@ -41,12 +41,16 @@ LOUD = {
 class Outcome:
     seed: int
     violations: list[str]
-    digest: str
     counts: dict[str, int]
     seconds: float
     steps: int
     requests: int
     story: Story = field(repr=False)
+
+    @property
+    def digest(self) -> str:
+        """What two runs of one seed are compared by; the story becomes text only here."""
+        return self.story.digest
 
 
 class Run:
@@ -65,7 +69,12 @@ class Run:
         self.faults = Faults(self.world, self.scenario, self.rng)
         self.operators = Operators(self.world, self.scenario, self.rng, self.load)
         self.policing = Policing(self.world, self.scenario.policy, seed, self.load)
-        self._over = False
+        self._over = self.world.loop.create_future()
+        self.world.story.on_violation = self._end
+
+    def _end(self) -> None:
+        if not self._over.done():
+            self._over.set_result(None)
 
     def run(self) -> Outcome:
         """Never raises for what the agents do wrong: that is in the outcome."""
@@ -80,12 +89,12 @@ class Run:
             loop.world.run(self.operators.start)
             loop.world.run(lambda: self.policing.start(scenario.faults_seconds))
             loop.in_world(scenario.faults_seconds, self._settle)
-            loop.run(lambda: self._over or bool(story.violations))
+            loop.run(self._over.done)
             loop.close()
+        story.on_violation = lambda: None
         return Outcome(
             self.seed,
             list(story.violations),
-            story.digest,
             dict(story.counts),
             loop.time(),
             loop.steps,
@@ -137,7 +146,7 @@ class Run:
             for keeper in worker.policy_owners():
                 self.policing.oracle.compare(keeper.state)
         world.oracle.replay(world.broker.everything())
-        self._over = True
+        self._end()
 
 
 def simulate(
@@ -148,8 +157,10 @@ def simulate(
     prepare: Callable[[Run], None] = lambda run: None,
 ) -> Outcome:
     """Run one seed; `scenario` and what `prepare` puts in place stand in for what it would decide.
-    The collector waits until the end: it must not end a killed process's tasks."""
+    The collector waits until the end: it must not end a killed process's tasks. Then it looks only
+    at what came since the beginning."""
     gc.disable()
+    gc.freeze()
     try:
         run = Run(seed, agents or Agents(), scenario, aim)
         prepare(run)
@@ -159,6 +170,7 @@ def simulate(
             gc.collect()
         return outcome
     finally:
+        gc.unfreeze()
         gc.enable()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
+from functools import partialmethod
 from typing import Any
 
 import structlog
@@ -25,6 +26,7 @@ class Story:
         self._loop = loop
         self._lines: list[tuple[float, str, str, tuple[tuple[str, Any], ...]]] = []
         self.violations: list[str] = []
+        self.on_violation: Callable[[], None] = lambda: None
         self.counts: dict[str, int] = {}
 
     def tell(self, event: str, **details: Any) -> None:
@@ -39,6 +41,7 @@ class Story:
         """Noted, and the run ends after this step."""
         self.tell(f"VIOLATION: {what}", **details)
         self.violations.append(what + "".join(f"; {k}={v}" for k, v in details.items()))
+        self.on_violation()
 
     @property
     def lines(self) -> Iterator[str]:
@@ -65,18 +68,26 @@ def agents_tell(
     """The agents' own log lines become lines of the story; errors are shown to `alarms` first."""
     before = structlog.get_config()
 
-    def keep(_: Any, level: str, event: MutableMapping[str, Any]) -> Any:
-        details = {k: v for k, v in event.items() if k not in ("event", "exc_info")}
-        process = CURRENT.get()
-        if process is None or process.alive:
-            story.tell(f"[{level}] {event['event']}", **details)
-            if level == "error":
-                alarms(str(event["event"]), event)
-        raise structlog.DropEvent
+    class Telling(structlog.BoundLoggerBase):
+        """The levels that the agents use; nothing is rendered."""
+
+        def _keep(self, level: str, event: str, **details: Any) -> None:
+            details.pop("exc_info", None)
+            details = {**self._context, **details}
+            process = CURRENT.get()
+            if process is None or process.alive:
+                story.tell(f"[{level}] {event}", **details)
+                if level == "error":
+                    alarms(event, {**details, "event": event})
+
+        debug = partialmethod(_keep, "debug")
+        info = partialmethod(_keep, "info")
+        warning = partialmethod(_keep, "warning")
+        error = partialmethod(_keep, "error")
 
     structlog.configure(
-        processors=[keep],
-        wrapper_class=structlog.BoundLogger,
+        processors=[],
+        wrapper_class=Telling,
         logger_factory=structlog.ReturnLoggerFactory(),
         cache_logger_on_first_use=False,
     )

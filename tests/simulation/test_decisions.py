@@ -25,6 +25,7 @@ SEEDS = range(400, 415)
 def log_of(seed: int) -> tuple[list[Record], Terms]:
     """Every record of `requests`, and the terms that they were decided under."""
     gc.disable()
+    gc.freeze()
     try:
         run = Run(seed, Agents())
         assert not run.run().violations
@@ -33,6 +34,7 @@ def log_of(seed: int) -> tuple[list[Record], Terms]:
             del run
             gc.collect()
     finally:
+        gc.unfreeze()
         gc.enable()
     records = []
     for (topic, number), partition in sorted(partitions.items()):

@@ -53,8 +53,9 @@ class Wire:
         return self.weather.bad and self.rng.random() < probability
 
     def delay(self) -> float:
-        longest = self.weather.longest_delay_seconds if self.weather.bad else 0.01
-        return self.rng.random() ** 2 * longest
+        weather = self.weather
+        drawn = self.rng.random()
+        return drawn**2 * (weather.longest_delay_seconds if weather.bad else 0.01)
 
     async def exchange(
         self,
