@@ -171,7 +171,8 @@ class ChainFollower:
 
     async def _step(self, owned: OwnedLog) -> bool:
         """Append the next range, if there is one; True while more is waiting."""
-        head = await self._node.head()
+        node = self._node.pinned()
+        head = await node.head()
         self.head_block, self.head_timestamp = head.number, head.timestamp
         if head.hash == self._seen_head:
             return False
@@ -181,7 +182,7 @@ class ChainFollower:
             self._seen_head = head.hash
             return False
         last = min(goal, first + self._range.blocks - 1)
-        section = await self._section(first, last)
+        section = await self._section(first, last, node)
         if self._cursor is not None and section.headers[0].parent_hash != self._cursor.hash:
             await self._look_back(owned, head.number)
             text = f"block {first} does not continue block {self._cursor.number} of the log"
@@ -196,10 +197,10 @@ class ChainFollower:
         self._seen_head = head.hash
         return False
 
-    async def _section(self, first: int, last: int) -> Section:
+    async def _section(self, first: int, last: int, branch: ChainNode) -> Section:
         blocks = last - first + 1
         try:
-            section = await self.reader.read(first, last)
+            section = await self.reader.read(first, last, branch)
         except RpcError as error:
             if error.problem is RpcProblem.RANGE_TOO_LARGE and blocks > 1:
                 self._range.refused(blocks)

@@ -56,14 +56,16 @@ class RangeReader:
         self._doubted: dict[str, int] = {}
         self._log = log.bind(chain_id=node.chain_id)
 
-    async def read(self, first: int, last: int) -> Section:
+    async def read(self, first: int, last: int, branch: ChainNode) -> Section:
+        """`branch` is the one node that told the head: the headers are its own, so that they are as
+        deep below that head as they seem. Logs may come from any node: they fit by block hash."""
         try:
             logs = await self._first_answer(first, last)
         except RpcError as error:
             if error.problem is not RpcProblem.RANGE_TOO_LARGE or first < last:
                 raise
-            return await self._by_receipts(first)
-        headers = await self._node.headers(first, last)
+            return await self._by_receipts(first, branch)
+        headers = await branch.headers(first, last)
         _check_links(headers, first, last)
         by_number = {head.number: head for head in headers}
         found = self._fitting(logs, by_number)
@@ -97,9 +99,9 @@ class RangeReader:
         else:
             self._add(found, self._fitting(more, headers))
 
-    async def _by_receipts(self, number: int) -> Section:
+    async def _by_receipts(self, number: int, branch: ChainNode) -> Section:
         """One block that has more logs than a node gives at a time."""
-        headers = await self._node.headers(number, number)
+        headers = await branch.headers(number, number)
         logs = await self._node.logs_by_receipts(self._contract, self._topics, headers[0])
         found = self._fitting(logs, {number: headers[0]})
         return Section(headers, [found[seat] for seat in sorted(found)])

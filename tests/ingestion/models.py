@@ -131,6 +131,9 @@ class FaultyNode:
         height = self.chain.height
         return kind, max(0, height - 3) if kind == "behind" else height
 
+    def pinned(self) -> FaultyNode:
+        return self
+
     async def check_chain(self) -> None:
         await self._begin("check_chain")
 

@@ -14,7 +14,7 @@ from orchestrator.adapters.evm_rpc import EvmNode
 from orchestrator.core.bloom import bloom_of, masks_of, may_hold
 from orchestrator.errors import RpcError, RpcProblem
 from orchestrator.ports import Log
-from schemas.evm import ChainHalted
+from schemas.evm import ChainHalted, EventRetracted
 from streams.following import ChainFollower
 from streams.range_reading import RangeReader
 from tests.adapters.fake_node import FakeNode, serving_node
@@ -40,7 +40,8 @@ class Provider(FakeNode):
     def block(self, tag: str, _full: bool) -> Any:
         height = self.chain.height - self.behind
         number = height if tag == "latest" else int(tag, 16)
-        if self.mood() == "down":
+        mood = self.mood()
+        if mood == "down" or (mood == "head only" and tag != "latest"):
             return {"error": {"code": -32603, "message": "internal error"}}
         if not 0 <= number <= height:
             return None
@@ -57,6 +58,8 @@ class Provider(FakeNode):
     def logs(self, asked: dict[str, Any]) -> Any:
         first, last = int(asked["fromBlock"], 16), int(asked["toBlock"], 16)
         mood = self.mood()
+        if mood == "head only":
+            return {"error": {"code": -32603, "message": "internal error"}}
         if mood == "limited" and last - first >= 20:
             return {"error": {"code": -32005, "message": "eth_getLogs is limited to a 20 range"}}
         if mood == "results" and last > first:
@@ -175,6 +178,27 @@ async def test_a_provider_on_a_fork_of_its_own_halts_nothing() -> None:
         assert log.of(ChainHalted) == []
 
 
+async def test_the_depth_of_one_nodes_block_is_not_counted_from_another_nodes_head() -> None:
+    """One node tells a head and then fails; the one that answers instead is still on the branch
+    that a reorganisation within the depth has replaced. Nothing of that branch is final."""
+    chain, stale = grown(20), grown(20)
+    stale.grow(2)
+    mood = ["head only"]
+    first, second = Provider(chain, lambda: mood[0]), Provider(stale)
+    chain.fork(1, [1, 1, 1, 1])
+    assert stale.height == chain.height - 2
+    async with node_over(first, second) as node, followed(node, depth=2) as (follower, log):
+        await until(lambda: follower.last_block == stale.height - 2, 20)
+        asked = len(second.calls)
+        await until(lambda: len(second.calls) > asked + 20, 20)
+        assert "eth_getBlockByNumber" in first.calls
+        assert follower.last_block == stale.height - 2
+        mood[0], second.chain = "", chain
+        await until(lambda: follower.last_block == chain.height - 2, 20)
+        assert log.live() == chain.events(chain.height - 2)
+        assert not log.of(EventRetracted) and not log.of(ChainHalted)
+
+
 async def test_a_url_that_turns_into_another_chain_halts_nothing() -> None:
     """Behind a load balancer the chain id may change without an error in between."""
     chain, other = grown(20), FakeChain(salt=1000)
@@ -203,9 +227,9 @@ async def test_what_no_node_can_show_is_accepted_after_a_while_and_counted() -> 
         del reader_node.methods["eth_getBlockReceipts"]
         for _ in range(5):
             with pytest.raises(RpcError) as caught:
-                await reader.read(0, 1)
+                await reader.read(0, 1, node)
             assert caught.value.problem is RpcProblem.UNAVAILABLE
-        assert (await reader.read(0, 1)).logs == []
+        assert (await reader.read(0, 1, node)).logs == []
         assert (reader.accepted, reader.missed) == (1, 0)
 
 
