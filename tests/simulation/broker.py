@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from orchestrator.adapters.kafka_log import TRANSACTION_TIMEOUT_MS, partition_of
 from orchestrator.errors import Fenced, LogUnavailable
@@ -21,8 +21,15 @@ from schemas.topics import DEAD_LETTERS, TOPICS, Topic
 from tests.simulation.aiming import Errand
 from tests.simulation.wire import Wire
 
+TAIL_SECONDS = 2.0
+
 Item = tuple[Topic, bytes, bytes]
 """Topic, key and value."""
+
+
+def _answer(future: asyncio.Future[bool], answer: bool) -> None:
+    if not future.done():
+        future.set_result(answer)
 
 
 @lru_cache(maxsize=100_000)
@@ -99,6 +106,21 @@ class Broker:
         self.bells: dict[tuple[str, int], list[Callable[[], None]]] = {}
         """Rung when a partition has something new."""
 
+    async def news(self, partition: Partition, place: int, seconds: float) -> bool:
+        """Wait until readers can see something from `place` on, for at most so long; whether."""
+        if partition.exposed > place:
+            return True
+        loop = asyncio.get_running_loop()
+        heard: asyncio.Future[bool] = loop.create_future()
+        bells = self.bells.setdefault((partition.topic, partition.number), [])
+        ring = partial(_answer, heard, True)
+        bells.append(ring)
+        late = loop.call_later(seconds, _answer, heard, False)
+        found = await heard
+        late.cancel()
+        bells.remove(ring)
+        return found
+
     def everything(self) -> list[Entry]:
         """What readers of committed records see, partition by partition."""
         return [
@@ -128,7 +150,7 @@ class Broker:
             for entry in found:
                 for witness in self.witnesses:
                     witness(entry)
-            for ring in self.bells.get(seat, ()):
+            for ring in tuple(self.bells.get(seat, ())):
                 ring()
 
     def init(self, name: str) -> tuple[str, int]:
@@ -242,6 +264,7 @@ class SimulatedLog:
     async def tail(
         self, topic: Topic, partition: int, start: int
     ) -> AsyncGenerator[list[Entry], None]:
+        """The end is asked for when something is new, a little later, and every two seconds."""
         wire, place = self._wire, start
         entries = self._broker.partitions[topic.name, partition]
         while True:
@@ -251,8 +274,8 @@ class SimulatedLog:
             most = wire.rng.randint(1, 20)
             found, place = entries.committed(place, len(entries.entries), most)
             yield found
-            if not found:
-                await asyncio.sleep(0.5)
+            if not found and await self._broker.news(entries, place, TAIL_SECONDS):
+                await asyncio.sleep(wire.rng.random() * 0.5)
 
 
 class SimulatedOwnedLog:

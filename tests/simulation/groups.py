@@ -91,6 +91,7 @@ class Member:
         self._bells: dict[str, asyncio.Event] = {}
         self._positions: dict[Seat, int] = {}
         self._processed: dict[Seat, int] = {}
+        self._uncommitted = asyncio.Event()
         self._generation = 0
         self._numbers: list[int] = []
         self._expect: Callable[[], None] = lambda: None
@@ -144,6 +145,7 @@ class Member:
                 if ring not in bells:
                     bells.append(ring)
             ring()
+        self._uncommitted.set()
         self._expect()
         before = self._owning
         if before is not None and not self.in_turn:
@@ -176,24 +178,33 @@ class Member:
                 if seat in self._positions:
                     done = max(self._processed.get(seat, 0), entry.offset + 1)
                     self._processed[seat] = done
+                    self._uncommitted.set()
 
     def _fetch(self, name: str) -> list[Entry]:
+        """What is new in the partitions, in any order of them."""
+        partitions = self._broker.partitions
+        seats = [(name, number) for number in self._numbers]
+        fresh = [
+            seat
+            for seat in seats
+            if seat in partitions and self._positions[seat] < len(partitions[seat].entries)
+        ]
+        if len(fresh) > 1:
+            self.group.wire.rng.shuffle(fresh)
         batch: list[Entry] = []
-        numbers = list(self._numbers)
-        self.group.wire.rng.shuffle(numbers)
-        for number in numbers:
-            seat = (name, number)
-            partition = self._broker.partitions.get(seat)
-            if partition is None or self._positions[seat] >= len(partition.entries):
-                continue
-            found, self._positions[seat] = partition.committed(
-                self._positions[seat], partition.stable, LARGEST_BATCH - len(batch)
+        for seat in fresh:
+            found, self._positions[seat] = partitions[seat].committed(
+                self._positions[seat], partitions[seat].stable, LARGEST_BATCH - len(batch)
             )
             batch += found
         return batch
 
     async def _committing(self) -> None:
+        """Once a second while there is something to commit; what an older generation's commit may
+        have lost is committed anew after each assignment."""
         while True:
+            await self._uncommitted.wait()
+            self._uncommitted.clear()
             await asyncio.sleep(COMMIT_EVERY_SECONDS)
             generation, offsets = self._generation, dict(self._processed)
             if offsets:

@@ -148,6 +148,7 @@ class Load:
             chain.pool = {HOLDERS[2]: mine, **chain.pool}
 
     def _block(self, chain: Chain) -> None:
+        """A chain whose time has run ahead of ours waits: nodes take no block from the future."""
         scenario, rng = self._scenario, self._rng
         bad = self._world.chain_wire.weather.bad
         if bad and scenario.front_runs:
@@ -156,13 +157,17 @@ class Load:
             chain.base_fee = max(
                 GWEI // 2, min(3 * GWEI, int(chain.base_fee * rng.uniform(0.9, 1.1)))
             )
-        block = chain.mine(scenario.block_share if bad else 1.0)
+        if chain.blocks[-1].head.timestamp <= self._world.loop.unix_seconds:
+            self._mine(chain, scenario.block_share if bad else 1.0)
+        pause = scenario.block_seconds * (rng.uniform(0.6, 1.4) if bad else 1.0)
+        self._world.loop.in_world(pause, self._block, chain)
+
+    def _mine(self, chain: Chain, share: float) -> None:
+        block = chain.mine(share)
         self._world.oracle.on_block(chain, block)
         if block.transactions:
             told = [f"{tx.sender[:6]}#{tx.nonce}" for tx in block.transactions]
             self._world.story.tell("block", chain=chain.chain_id, number=block.head.number, tx=told)
-        pause = scenario.block_seconds * (rng.uniform(0.6, 1.4) if bad else 1.0)
-        self._world.loop.in_world(pause, self._block, chain)
 
     def _front_run(self, chain: Chain) -> None:
         """Someone copies a call from the pool and sends it as their own."""

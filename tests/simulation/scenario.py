@@ -97,7 +97,7 @@ class Scenario:
             reorganisations_every=often(0.6, 5, 25),
             drops_every=often(0.5, 3, 20),
             node_lags=often(0.5, 0.1, 0.7),
-            nodes_contradict=False,
+            nodes_contradict=Random(f"contradictions {seed}").random() < 0.3,
             node_outages_every=often(0.25, 20, 40),
             kms_outages_every=often(0.3, 15, 40),
             kms_throttled=often(0.4, 0.05, 0.5),
