@@ -157,6 +157,7 @@ DEFECTS = {
             "one nonce, two requests",
             "the lane's fold says",
             "the sequence's fold says",
+            "a lane's owner differs from the log",
             "one request, two nonces",
             "bytes at",
             "an agent reports: the guard refuses",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from itertools import count
 from random import Random
@@ -212,9 +213,16 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         return self.create_task(coro, name=name, context=context)
 
     def close(self) -> None:
-        """Forget everything. What is still suspended ends here, where no model listens any more."""
+        """Forget everything. What is still suspended ends here, where no model listens any more,
+        each from the inside out; left to the collector, they would end in any order, loudly."""
+        asyncio.events._set_running_loop(self)
+        try:
+            for task in self._tasks:
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                with suppress(Exception):  # as it would be in a process that is no more
+                    self.world.run(task.get_coro().close)  # type: ignore[union-attr]
+        finally:
+            asyncio.events._set_running_loop(None)
         self._ready.clear()
         self._timers.clear()
-        for task in self._tasks:
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
         self._tasks.clear()

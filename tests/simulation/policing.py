@@ -320,9 +320,9 @@ class PolicyOracle:
         """What an owner holds in the end is what the log says."""
         for name in ("standing", "asked", "held", "releasing", "fiat_refs", "final_blocks"):
             if getattr(owner, name) != getattr(self.state, name):
-                self._violated("an owner holds other than the log", what=name)
+                self._violated("an owner holds other than the log", part=name)
         if owner.windows.entries != self.state.windows.entries:
-            self._violated("an owner holds other than the log", what="windows")
+            self._violated("an owner holds other than the log", part="windows")
 
     def _violated(self, what: str, **details: object) -> None:
         self._world.story.violated(what, **details)

@@ -90,6 +90,7 @@ class Run:
             loop.world.run(lambda: self.policing.start(scenario.faults_seconds))
             loop.in_world(scenario.faults_seconds, self._settle)
             loop.run(self._over.done)
+            story.over = True
             loop.close()
         story.on_violation = lambda: None
         return Outcome(

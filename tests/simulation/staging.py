@@ -180,6 +180,8 @@ class Play:
         self.world.broker.witnesses[:] = [self.ledger.witness]
         self.world.broker.recorders.clear()
         self.world.kms._on_ask = self.ledger.asked
+        self._told_seconds = 0
+        self.world.guard._now = lambda: max(self._told_seconds, self.world.loop.unix_seconds)
         self.chain_terms = self.world.terms.chains[FIRST_CHAIN]
 
     def _wanted(self, errand: Errand) -> bool:
@@ -209,6 +211,7 @@ class Play:
                     for state in book.states():
                         if state != self.ledger.states.get(state.key):
                             self.problems.append(f"{worker.process.name} holds other than the log")
+            story.over = True
             loop.close()
         script.result()
         self.problems += story.violations + self.ledger.unasked
@@ -318,6 +321,8 @@ class Play:
         self.world.terms.chains.pop(FIRST_CHAIN, None)  # type: ignore[attr-defined]
 
     def _tell(self, topic: Topic, fact: Fact) -> None:
+        """The guard's clock has come as far as the blocks that the play tells of."""
+        self._told_seconds = max(self._told_seconds, getattr(fact, "block_timestamp", 0))
         value = encode_value(Record(fact, instant(self.world.loop.unix_seconds)))
         self.world.broker.append([(topic, fact.key.encode(), value)])
 

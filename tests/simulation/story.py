@@ -26,10 +26,14 @@ class Story:
         self._loop = loop
         self._lines: list[tuple[float, str, str, tuple[tuple[str, Any], ...]]] = []
         self.violations: list[str] = []
+        self.over = False
+        """What is told afterwards is of processes that are being put away."""
         self.on_violation: Callable[[], None] = lambda: None
         self.counts: dict[str, int] = {}
 
     def tell(self, event: str, **details: Any) -> None:
+        if self.over:
+            return
         process = CURRENT.get()
         name = process.name if process else "world"
         self._lines.append((self._loop.time(), name, event, tuple(details.items())))
@@ -39,6 +43,8 @@ class Story:
 
     def violated(self, what: str, **details: Any) -> None:
         """Noted, and the run ends after this step."""
+        if self.over:
+            return
         self.tell(f"VIOLATION: {what}", **details)
         self.violations.append(what + "".join(f"; {k}={v}" for k, v in details.items()))
         self.on_violation()
@@ -75,7 +81,7 @@ def agents_tell(
             details.pop("exc_info", None)
             details = {**self._context, **details}
             process = CURRENT.get()
-            if process is None or process.alive:
+            if not story.over and (process is None or process.alive):
                 story.tell(f"[{level}] {event}", **details)
                 if level == "error":
                     alarms(event, {**details, "event": event})
