@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from random import Random
 
@@ -12,6 +12,7 @@ import rlp
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
+from orchestrator.core.bloom import bloom_of
 from orchestrator.core.chain import Head, Receipt
 from orchestrator.errors import RpcError, RpcProblem
 from orchestrator.ports import Log
@@ -63,6 +64,9 @@ def read_transaction(raw: str) -> Transaction:
         _int(max_fee),
         _int(tip),
     )
+
+
+_bloom_of = lru_cache(maxsize=20_000)(bloom_of)
 
 
 def _int(value: bytes) -> int:
@@ -199,6 +203,9 @@ class Chain:
         block = Block(head, parent.state.copy() if chosen else parent.state)
         for transaction in chosen:
             self._include(block, transaction)
+        if block.logs:
+            bloom = _bloom_of(tuple((log.address, log.topics) for log in block.logs))
+            block.head = replace(head, logs_bloom=bloom)
         self.blocks.append(block)
         self.seen.append(View(self.blocks, number))
         del self.seen[:-30]

@@ -31,6 +31,7 @@ REMEMBERED = {
     47: "a lane began at a count that a reorganisation took back, and halted",
     1014: "a grant that came after the request was cancelled was lost to its retry",
     1917: "the oracle took a replacement for a second nonce",
+    21552: "the blocks of the model had no bloom filters, which tell of logs that a node left out",
     1090: "a call out of gas behind another failure of its account was never judged",
 }
 """Seeds that once failed, and what they found."""
