@@ -41,9 +41,11 @@ NOT_GIVEN = {
     *("DATABASE_URL", "SIGNING_GUARD_URL", "HOST", "PORT"),
     *("KAFKA_SASL_PASSWORD", "KAFKA_SSL_KEY_PASSWORD"),
     *("KAFKA_SSL_CA_FILE", "KAFKA_SSL_CERTIFICATE_FILE", "KAFKA_SSL_KEY_FILE"),
+    *("SEAL_KMS_KEY_ID", "SEAL_ANCHORS", "SEAL_PUBLIC_KEYS_FILE", "AWS_ENDPOINT_URL_S3"),
 }
 """Settings that the compose file decides itself: a secret in a file, and where the API listens. The
-files of a login to brokers outside of it come with the overlay that names those brokers."""
+files of a login to brokers outside of it come with the overlay that names those brokers. Sealing is
+a nightly job of its own."""
 
 
 def known_names() -> set[str]:
