@@ -35,7 +35,7 @@ KEY_SPEC = "ECC_SECG_P256K1"
 KEY_USAGE = "SIGN_VERIFY"
 
 _DENIED_HINT = "allow kms:GetPublicKey and kms:Sign on the key, check the credentials and the clock"
-_UNUSABLE_HINT = "check the key id that is set, AWS_REGION and that the key is enabled"
+_UNUSABLE_HINT = "check KMS_KEY_ID (SEAL_KMS_KEY_ID), AWS_REGION and that the key is enabled"
 
 PROBLEM_OF_CODE = {
     "ThrottlingException": SigningProblem.THROTTLED,
