@@ -44,8 +44,8 @@ NOT_GIVEN = {
     *("SEAL_KMS_KEY_ID", "SEAL_ANCHORS", "SEAL_PUBLIC_KEYS_FILE", "AWS_ENDPOINT_URL_S3"),
 }
 """Settings that the compose file decides itself: a secret in a file, and where the API listens. The
-files of a login to brokers outside of it come with the overlay that names those brokers. Sealing is
-a nightly job of its own."""
+files of a login to brokers outside of it come with the overlay that names those brokers; what seals
+is none of these services."""
 
 
 def known_names() -> set[str]:
