@@ -35,7 +35,7 @@ def test_commands_and_options_are_completed(tmp_path):
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="NOT CHECKED: there is no bash here")
 def test_what_is_installed_is_known_to_a_new_shell(tmp_path):
-    command = [PROGRAM, "--install-completion", "bash"]
+    command = ["bash", "-c", "orchestrator --install-completion bash; exit $?"]
     subprocess.run(command, env=environment(tmp_path), capture_output=True, check=True)
     script = "source ~/.bashrc && complete -p orchestrator"
     done = subprocess.run(
