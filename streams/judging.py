@@ -121,11 +121,11 @@ class Judging:
         turn = self._profile.turn(item.data)
         if turn is not None:
             return await self._in_order(item, turn, view)
-        if await self.is_processed(item):
+        if await (await self._under(view.final)).is_processed(item, view.final.number):
             reason = RelayRefusal.ALREADY_PROCESSED
+        elif await self.is_processed(item):
+            return None  # a reorganisation may take back what another signer did
         elif view.final.timestamp > item.deadline:
-            if await (await self._under(view.final)).is_processed(item, view.final.number):
-                return None
             reason = RelayRefusal.EXPIRED
         elif view.head.timestamp >= item.deadline:
             return None
@@ -174,10 +174,13 @@ class Judging:
         return int(answer, 16)
 
     async def done_before(self, item: RelayRequested, view: ChainView) -> RelayRefused | None:
-        """The refusal of work that had a nonce before and that the contract holds for processed."""
+        """The refusal of work that had a nonce before and that the contract holds for processed;
+        None until a final block holds it for that as well."""
         turn = self._profile.turn(item.data)
         if turn is not None:
             return await self._in_order(item, turn, view)
+        if not await (await self._under(view.final)).is_processed(item, view.final.number):
+            return None
         detail = "an earlier transaction of it was mined after all"
         return refused(item, RelayRefusal.ALREADY_PROCESSED, detail, view)
 

@@ -113,6 +113,8 @@ class Preparing:
             if item.relay in state.displaced and await self._judging.is_processed(item):
                 refusal = await self._judging.done_before(item, view)
                 facts += [refusal] if refusal else []
+                if refusal is None:
+                    self._waited.add(item.relay)
                 continue
             facts.append(self._signed(item, nonce, limit, fees, view))
             given[item.relay] = limit
