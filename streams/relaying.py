@@ -51,12 +51,23 @@ class Owner(Protocol):
 
 
 class Relayer:
-    """Starts and stops lane owners as partitions come and go. A lane that stays ours is not
-    disturbed by a rebalance: should another process have owned it meanwhile, the fence tells."""
+    """Starts and stops lane owners as partitions come and go.
 
-    def __init__(self, lanes: Mapping[str, tuple[int, Callable[[], Owner]]]) -> None:
-        """`lanes`: by the key of its facts, the partition that has it and what makes its owner."""
+    A lane that stays ours is not disturbed by a rebalance. Where assignments passed without us (a
+    process that slept past its session), another process may have owned it, and read what was
+    asked of it: the fence would tell only at an append, and nothing may be left to append. So every
+    owner starts anew then, from the log."""
+
+    def __init__(
+        self,
+        lanes: Mapping[str, tuple[int, Callable[[], Owner]]],
+        generation: Callable[[], int],
+    ) -> None:
+        """`lanes`: by the key of its facts, the partition that has it and what makes its owner.
+        `generation` counts the group's assignments, as the broker told it with the last one."""
         self._makers = dict(lanes)
+        self._generation = generation
+        self._owned_since: int | None = None
         self._owners: dict[str, Owner] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._leaving: set[asyncio.Future[None]] = set()
@@ -80,8 +91,11 @@ class Relayer:
 
     async def own(self, partitions: set[int]) -> None:
         wanted = {key for key, (seat, _) in self._makers.items() if seat in partitions}
-        for key in sorted(set(self._owners) - wanted):
+        generation, before = self._generation(), self._owned_since
+        followed = before is not None and generation in (before, before + 1)
+        for key in sorted(set(self._owners) - (wanted if followed else set())):
             await self._stop(key)
+        self._owned_since = generation
         for key in sorted(wanted - set(self._owners)):
             owner = self._makers[key][1]()
             self._owners[key] = owner

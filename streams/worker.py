@@ -113,6 +113,11 @@ class RoleApp:
         agent.__name__ = f"{self._role}_{topic.name.replace('.', '_').replace('-', '_')}"
         self.app.agent(channel, name=agent.__name__)(agent)
 
+    @property
+    def generation(self) -> int:
+        """Of the assignment that came last."""
+        return int(self.app.consumer_generation_id)
+
     def owns(self, expect: Callable[[], None], own: Own) -> None:
         """`expect` is called at once when the assignment changes, `own` with the partitions."""
         self._owners.append((expect, own))
@@ -266,6 +271,7 @@ async def _relaying(config: Config, stack: AsyncExitStack, controls: Controls) -
     lanes: dict[str, tuple[int, Callable[[], Owner]]] = {}
     nodes: dict[int, tuple[ChainConfig, EvmNode]] = {}
     facts = _log(config, Role.RELAY)
+    app = RoleApp(config, Role.RELAY, LANES)
     for chain in config.chains.values():
         node = EvmNode(chain.chain_id, chain.rpc_urls)
         stack.push_async_callback(node.close)
@@ -285,12 +291,11 @@ async def _relaying(config: Config, stack: AsyncExitStack, controls: Controls) -
         nodes[chain.chain_id] = chain, node
     policies = partition_of(LANES, POLICIES)
     lanes[POLICIES] = policies, partial(PolicyOwner, nodes, facts, policies)
-    relayer = Relayer(lanes)
+    relayer = Relayer(lanes, lambda: app.generation)
     stack.push_async_callback(relayer.close)
     stack.enter_context(watch(partial(of_lanes, relayer)))
     stack.enter_context(watch(partial(of_sequences, relayer)))
     controls.hear(relayer.hear)
-    app = RoleApp(config, Role.RELAY, LANES)
     app.owns(lambda: None, relayer.own)
     app.reads(LANES, relayer.read)
     return app, []

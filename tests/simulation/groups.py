@@ -109,6 +109,11 @@ class Member:
             self._readers[topic.name] = read
             self._bells[topic.name] = asyncio.Event()
 
+    @property
+    def generation(self) -> int:
+        """Of the assignment that this member learnt of last."""
+        return self._generation
+
     def owns(self, expect: Callable[[], None], own: Own) -> None:
         self._expect, self._own = expect, own
 

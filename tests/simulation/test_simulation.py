@@ -32,6 +32,8 @@ REMEMBERED = {
     1014: "a grant that came after the request was cancelled was lost to its retry",
     1917: "the oracle took a replacement for a second nonce",
     21552: "the blocks of the model had no bloom filters, which tell of logs that a node left out",
+    23722: "work was refused as done by a block that a reorganisation then took back",
+    26591: "owners that slept while others had their partition missed what was asked of them",
     1090: "a call out of gas behind another failure of its account was never judged",
 }
 """Seeds that once failed, and what they found."""

@@ -211,10 +211,10 @@ class Worker:
             }
             keeper = world.agents.policy_owner
             lanes[POLICIES] = seat, partial(keeper, nodes, self.log, seat, world.unix_seconds)
-        relayer = Relayer(lanes)
+        member = self._member("relay")
+        relayer = Relayer(lanes, lambda: member.generation)
         self.controls.hear(relayer.hear)
         self.relayers.append(relayer)
-        member = self._member("relay")
         member.owns(lambda: None, relayer.own)
         member.reads(LANES, relayer.read)
         member.start()
