@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 PROGRAM = Path(sys.executable).with_name("orchestrator")
 
@@ -33,7 +30,6 @@ def test_commands_and_options_are_completed(tmp_path):
     assert "--chain" in completed(tmp_path, "orchestrator pause --ch")
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="NOT CHECKED: there is no bash here")
 def test_what_is_installed_is_known_to_a_new_shell(tmp_path):
     command = ["bash", "-c", "orchestrator --install-completion bash; exit $?"]
     subprocess.run(command, env=environment(tmp_path), capture_output=True, check=True)

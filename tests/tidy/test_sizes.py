@@ -19,8 +19,11 @@ LONGEST_TEST_FILE = 450
 
 # Written in halves, so that this file is no finding of its own.
 TRACES = {
-    "a package registry's host": r"(registry\.npm|registry\.yarn|pypi\.|pythonhosted|npmmirror)"
-    + r"[a-z]*\.?(org|com|js)",
+    "a package registry's host": r"(registry\."
+    + r"(npm|yarn)|py"
+    + r"pi\.|python"
+    + r"hosted|npm"
+    + r"mirror)[a-z]*\.?(org|com|js)",
     "a Maven host": r"(repo1?\.maven\.|maven-central\.)" + r"[a-z.]+",
     "an absolute path of a machine": r"(?<![\w.-])/(" + "work|home/[a-z]|root|Users" + r")/[\w.-]+",
     "a private address": r"\b(10\.\d{1,3}|192\.168|172\.(1[6-9]|2\d|3[01]))\.\d{1,3}\.\d{1,3}\b",
