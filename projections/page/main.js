@@ -261,6 +261,7 @@ function everySecond() {
   const time = Date.now();
   head();
   tick();
+  tools(state.held);
   const eager =
     state.dirty &&
     state.answeredAt !== null &&

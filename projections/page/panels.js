@@ -181,10 +181,12 @@ export function showConcerns(list, known) {
       h("p", { class: "calm" }, icon("completed"), "Nothing needs attention."),
     );
   }
-  const jump = (target) =>
-    typeof target === "string"
-      ? h("a", { href: "#", "data-jump": target }, "show")
-      : target && h("a", { href: link({ ...target, window: read().window }) }, "show");
+  const jump = ({ target, text }) => {
+    const focus = { "data-focus": `concern:${text.replace(/\d+/g, "")}` };
+    return typeof target === "string"
+      ? h("a", { href: "#", "data-jump": target, ...focus }, "show")
+      : target && h("a", { href: link({ ...target, window: read().window }), ...focus }, "show");
+  };
   return fill(
     bodyOf("attention"),
     h(
@@ -196,7 +198,7 @@ export function showConcerns(list, known) {
           { class: `concern concern-${item.kind}` },
           icon(item.kind),
           h("span", {}, item.text),
-          jump(item.target),
+          jump(item),
         ),
       ),
     ),

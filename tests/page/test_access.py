@@ -109,6 +109,7 @@ async def test_the_keyboard_does_it_all(opened: Open, filled: Service) -> None:
 async def test_the_tab_key_visits_everything_in_order(opened: Open, filled: Service) -> None:
     page = await opened(filled.url)
     await expect(page.locator(ROWS)).to_have_count(50)
+    await expect(page.locator("#attention .concern").first).to_be_visible()
     seen: list[str] = []
     for _ in range(60):
         await page.keyboard.press("Tab")
