@@ -13,8 +13,7 @@ Time comes from outside and is on the log: `judged_at`, which never goes back.
 
 from __future__ import annotations
 
-from collections import ChainMap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from orchestrator.core.policy_rules import (
@@ -62,7 +61,7 @@ class Held:
 class Clearing:
     """The fold, changed in place. By request: `asked` wait for an answer, `verified` are the
     registry's answers for them, `held` wait for operators or time, `releasing` were approved by
-    enough; `answered` is the newest ticket with an answer. `fiat_refs`: whose each reference is.
+    enough; `answered` is the newest ticket with an answer. `fiat_refs`: who was cleared under each.
     """
 
     adopted: dict[str, PolicyAdopted] = field(default_factory=dict)
@@ -72,7 +71,7 @@ class Clearing:
     held: dict[str, Held] = field(default_factory=dict)
     releasing: dict[str, ReleaseRequested] = field(default_factory=dict)
     answered: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    fiat_refs: dict[str, str] = field(default_factory=dict)
+    fiat_refs: dict[str, tuple[str, ...]] = field(default_factory=dict)
     windows: Windows = field(default_factory=Windows)
     returning: dict[str, tuple[int, ClearanceRequested]] = field(default_factory=dict)
     """Whose hold lapsed, and when, until they ask anew."""
@@ -184,8 +183,15 @@ def _cleared(state: Clearing, fact: RequestCleared) -> Verdict:
     state.windows.add(key, Entry(state.judged_at, fact.account, fact.chain_id, fact.amount))
     reference = fiat_ref(fact.fiat_ref)
     if reference:
-        state.fiat_refs.setdefault(reference, key)
+        _use(state.fiat_refs, reference, key)
     return Verdict.APPLIED
+
+
+def _use(fiat_refs: dict[str, tuple[str, ...]], reference: str, key: str) -> None:
+    """Several may have used it: a policy of before may have allowed that."""
+    used_by = fiat_refs.get(reference, ())
+    if key not in used_by:
+        fiat_refs[reference] = (*used_by, key)
 
 
 def questions(state: Clearing) -> list[ClearanceRequested]:
@@ -207,7 +213,7 @@ class Trial:
     state: Clearing
     now: int
     sums: dict[Scope, Sum] = field(default_factory=dict)
-    fiat_refs: dict[str, str] = field(default_factory=dict)
+    fiat_refs: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def breaches(self, policy: Policy, ask: ClearanceRequested, seen: bool | None) -> list[Breach]:
         def used(window: Window, scope: Scope) -> Sum:
@@ -215,9 +221,12 @@ class Trial:
             here = self.sums.get(scope, Sum(0, 0))
             return Sum(before.mints + here.mints, before.amount + here.amount)
 
-        references: Mapping[str, str] = ChainMap(self.fiat_refs, self.state.fiat_refs)
+        def used_by(reference: str) -> tuple[str, ...]:
+            before = self.state.fiat_refs.get(reference, ())
+            return before + self.fiat_refs.get(reference, ())
+
         windows = self.state.windows
-        return breaches(policy, Question(ask, self.now, seen, used, windows, references))
+        return breaches(policy, Question(ask, self.now, seen, used, windows, used_by))
 
     def count(self, ask: ClearanceRequested) -> None:
         entry = Entry(self.now, ask.account, ask.chain_id, ask.amount)
@@ -226,7 +235,7 @@ class Trial:
             self.sums[entry.scope(per)] = Sum(known.mints + 1, known.amount + ask.amount)
         reference = fiat_ref(ask.fiat_ref)
         if reference:
-            self.fiat_refs.setdefault(reference, ask.request_key)
+            _use(self.fiat_refs, reference, ask.request_key)
 
 
 def due(state: Clearing, now: int) -> list[PolicyFact]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -30,14 +30,15 @@ Used = Callable[[Window, Scope], Sum]
 @dataclass(frozen=True, slots=True)
 class Question:
     """`now` in Unix seconds. `verified` is the registry's answer, None where it was not asked.
-    `used` says what counts in a window without this request; `fiat_refs` whose a reference is."""
+    `used` says what counts in a window without this request; `used_by` who was cleared under a
+    reference."""
 
     ask: ClearanceRequested
     now: int
     verified: bool | None
     used: Used
     windows: Windows
-    fiat_refs: Mapping[str, str]
+    used_by: Callable[[str], tuple[str, ...]]
 
 
 def breaches(policy: Policy, question: Question) -> list[Breach]:
@@ -181,10 +182,10 @@ def _fiat_ref(policy: Policy, question: Question) -> list[Breach]:
     reference = fiat_ref(question.ask.fiat_ref)
     if not reference:
         return [Breach(rule=PolicyRule.FIAT_REF_MISSING, limit="given", value="")]
-    owner = question.fiat_refs.get(reference)
-    if owner is None or owner == question.ask.request_key:
+    others = [key for key in question.used_by(reference) if key != question.ask.request_key]
+    if not others:
         return []
-    return [Breach(rule=PolicyRule.FIAT_REF_USED, limit="used once", value=owner)]
+    return [Breach(rule=PolicyRule.FIAT_REF_USED, limit="used once", value=others[0])]
 
 
 def fiat_ref(text: str) -> str:

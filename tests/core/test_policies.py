@@ -209,6 +209,21 @@ def test_an_approval_covers_what_its_operators_saw_and_no_more():
     }
 
 
+def test_a_policy_that_comes_later_sees_all_who_used_a_payment_before_it():
+    """Two were cleared under one reference while that was allowed; the first was given up then, and
+    may not come back as the payment's second mint."""
+    owner = Owner(Policy(max_amount=1000))
+    for key in ("m-1", "m-2"):
+        assert isinstance(owner.ask(key, fiat_ref="wire"), RequestCleared)
+    owner.adopt("o-2", Policy(fiat_ref_once=True))
+    for key, other in (("m-1", "m-2"), ("m-2", "m-1")):
+        held = owner.ask(key, ticket="1.1.0", order="o-2", fiat_ref="wire")
+        assert [(breach.rule, breach.value) for breach in held.breaches] == [
+            (PolicyRule.FIAT_REF_USED, other)
+        ]
+        assert held.approvals_needed == 0
+
+
 def test_time_ends_quiet_hours_and_windows_that_wait():
     quiet = Policy(quiet_hours=(QuietHours(start="07:30", end="08:30"),))
     waits = window(Per.ALL, max_count=1, on_breach=OnBreach.WAIT)

@@ -114,7 +114,8 @@ class Scenario:
             gas_misjudged_every=often(0.15, 8, 30),
             policy=policy_of(seed),
         )
-        if scenario.launchpad and scenario.cancels_every:
-            # A nonce whose request was given up is free when its approval's time is over.
+        if scenario.launchpad and (scenario.cancels_every or scenario.foreign_mints):
+            # A nonce whose request was given up, or was minted by another signer under another
+            # nonce, may hold up those behind it until their approvals' time is over.
             return replace(scenario, ttl_seconds=min(600, scenario.ttl_seconds))
         return scenario
