@@ -281,6 +281,11 @@ def _waiting(state: RequestState, around: Circumstances, work: Work) -> _Found:
         aside_at = lane.lane.set_aside_at
         return _Found(Code.WALLET_SET_ASIDE, rfc3339(aside_at) if aside_at else since, facts=facts)
     soon = _next_block(around)
+    granted = state.granted
+    if granted is not None and state.drafted is not None and granted.attempt == state.attempt:
+        facts["approval_nonce"] = granted.approval_nonce
+        facts["deadline"] = rfc3339(datetime.fromtimestamp(granted.deadline, UTC))
+        return _Found(Code.WAITING_FOR_TURN, since, facts=facts)
     if work.changed_at > work.requested_at:
         return _Found(Code.WAITING_FOR_ANOTHER_NONCE, since, soon, facts)
     return _Found(Code.WAITING_FOR_NONCE, since, soon, facts)

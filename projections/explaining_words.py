@@ -62,6 +62,7 @@ class Code(StrEnum):
     WALLET_SET_ASIDE = "WALLET_SET_ASIDE"
     WAITING_FOR_NONCE = "WAITING_FOR_NONCE"
     WAITING_FOR_ANOTHER_NONCE = "WAITING_FOR_ANOTHER_NONCE"
+    WAITING_FOR_TURN = "WAITING_FOR_TURN"
     WAITING_BEHIND_STUCK_NONCE = "WAITING_BEHIND_STUCK_NONCE"
     CANCELLATION_IN_LANE = "CANCELLATION_IN_LANE"
     REFUSAL_TO_BE_CARRIED = "REFUSAL_TO_BE_CARRIED"
@@ -280,6 +281,15 @@ WORDS: Mapping[Code, _Words] = {
         "another nonce",
         "Its nonce was spent without it (by someone else's transaction, a no-op, or too low a gas "
         "limit); proved unprocessed, it waits for another one, {ahead} before it.",
+        ("cancel",),
+    ),
+    Code.WAITING_FOR_TURN: _Words(
+        _R,
+        "its turn among its recipient's mints",
+        "The contract takes a recipient's mints in the order of their approvals, and this one has "
+        "number {approval_nonce}: those before it come first. If one of them was given up, the "
+        "recipient's next new mint takes its place, or this one asks for a number anew after its "
+        "approval has ended, at {deadline}.",
         ("cancel",),
     ),
     Code.WAITING_BEHIND_STUCK_NONCE: _Words(

@@ -23,6 +23,7 @@ from schemas.lanes import RelayRefusal
 from schemas.policies import Breach, PolicyRule
 from schemas.requests import (
     ApprovalExpired,
+    ApprovalNonceGranted,
     ApproveReported,
     CancelReported,
     FailureReason,
@@ -94,6 +95,11 @@ STATES: dict[str, RequestState] = {
     "drafted": state_of(RECEIVED, to_signed("m")[0]),
     "signed": state_of(RECEIVED, *to_signed("m")),
     "relaying": state_of(*SUBMITTED[:-1]),
+    "relaying-in-order": state_of(
+        RECEIVED,
+        ApprovalNonceGranted(request_key="m", attempt=1, approval_nonce=2, deadline=START + 3600),
+        *to_submitted("m")[:-1],
+    ),
     "submitted": state_of(*SUBMITTED),
     "included": state_of(*SUBMITTED, included("m")),
     "orphaned": state_of(
@@ -275,6 +281,7 @@ EXPECTED: list[tuple[Code, str, Circumstances]] = [
     (Code.WALLET_SET_ASIDE, "relaying", around("aside")),
     (Code.WAITING_FOR_NONCE, "relaying", around("waiting")),
     (Code.WAITING_FOR_ANOTHER_NONCE, "submitted", around("waiting-again")),
+    (Code.WAITING_FOR_TURN, "relaying-in-order", around("waiting")),
     (Code.WAITING_BEHIND_STUCK_NONCE, "relaying", around("waiting-stuck")),
     (Code.CANCELLATION_IN_LANE, "cancelling-in-lane", around("waiting")),
     (Code.CANCELLATION_IN_LANE, "cancelling-in-lane", around("out")),
