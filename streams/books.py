@@ -60,6 +60,16 @@ class Book:
         for page in self._pages.values():
             yield from page.states.values()
 
+    @property
+    def is_ready(self) -> bool:
+        """False while it replays: a state is the fold of a prefix of the log then, and what it
+        seems to owe may have been done, or been given up, in the part that comes."""
+        return self._ready.is_set()
+
+    async def ready(self) -> None:
+        """Nothing is to be decided before this returns, nor when `is_ready` is false again."""
+        await self._ready.wait()
+
     def expect(self) -> None:
         """The assignment is changing: hold back the stream until `own` has replayed."""
         self._ready.clear()

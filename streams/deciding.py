@@ -132,9 +132,11 @@ class Decider:
             self._awake.set()
 
     async def run(self) -> None:
-        """Append what is owed, whenever a state has moved; until cancelled."""
+        """Append what is owed, whenever a state has moved; until cancelled. Nothing is owed while
+        partitions are replayed: a draft may have followed what was read so far."""
         while True:
             await self._awake.wait()
+            await self._book.ready()
             self._awake.clear()
             keys, self._book.touched = self._book.touched, set()
             owed = self._owed(keys).items()

@@ -85,10 +85,12 @@ class SigningDesk:
         self._awake.set()
 
     async def run(self) -> None:
-        """Start a signature for whatever owes one; until cancelled."""
+        """Start a signature for whatever owes one; until cancelled. None while partitions are
+        replayed: what is drafted there may be signed, or given up, in the part to come."""
         try:
             while True:
                 await self._awake.wait()
+                await self._book.ready()
                 self._awake.clear()
                 keys, self._book.touched = self._book.touched, set()
                 for key in sorted(keys):
@@ -151,12 +153,17 @@ class SigningDesk:
     async def _sign(self, owed: Sign) -> None:
         backoff = Backoff(longest_seconds=10)
         hurry = self._hurries.setdefault(owed.request_key, asyncio.Event())
-        while self._owed(owed.request_key) == owed:
+        while True:
+            await self._book.ready()
+            if self._owed(owed.request_key) != owed:
+                return
             try:
                 if not await self._guarded(owed):
                     await awoken(hurry, REFUSED_SECONDS)
                     continue
                 async with self._slots:
+                    if not self._book.is_ready:
+                        continue
                     if self._owed(owed.request_key) != owed or self._is_held(owed):
                         return
                     signature = await self._signer.sign(owed.digest)

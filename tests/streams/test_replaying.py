@@ -1,0 +1,130 @@
+"""While a partition is replayed its states are those of a prefix of the log. What seems to be owed
+there may stand further on, or have been given up: nothing is decided or signed before the end."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.core.lifecycle import Stage
+from schemas.base import Record
+from schemas.requests import ApprovalDrafted, ApprovalSigned
+from streams.books import Book
+from streams.deciding import Decider
+from streams.signing import SigningDesk
+from tests.core.facts import KEY, TERMS, cancelled, given_up, received
+
+from .test_books import SEAT, Entry, at
+
+
+class SlowLog:
+    """Gives the first part of the partition at once, and the rest when it is told to."""
+
+    def __init__(self, first: list[Record], rest: list[Record]) -> None:
+        self.parts = first, rest
+        self.halfway, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def replay(self, topic, starts):
+        first, rest = self.parts
+        yield SEAT, [Entry(record) for record in first]
+        self.halfway.set()
+        await self.go_on.wait()
+        yield SEAT, [Entry(record) for record in rest]
+
+
+class Writer:
+    def __init__(self) -> None:
+        self.facts: list = []
+
+    async def append(self, topic, facts):
+        self.facts += facts
+        return []
+
+
+class Signer:
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def address(self) -> str:
+        return "0x" + "11" * 20
+
+    async def sign(self, digest: str) -> str:
+        self.asked.append(digest)
+        return "0x" + "ab" * 65
+
+
+class Calm:
+    """Controls that hold nothing."""
+
+    policy = None
+
+    def holds(self, *_, **__):
+        return None
+
+    def pause(self, *_, **__):
+        return None
+
+
+async def draft() -> ApprovalDrafted:
+    """What the decider owes for the request."""
+    reader, writer = SlowLog([at(0, received())], []), Writer()
+    reader.go_on.set()
+    book = Book(reader)
+    decider = Decider(book, writer, TERMS, Calm())
+    running = asyncio.create_task(decider.run())
+    await decider.own({SEAT})
+    while not writer.facts:
+        await asyncio.sleep(0)
+    running.cancel()
+    [fact] = writer.facts
+    assert isinstance(fact, ApprovalDrafted)
+    return fact
+
+
+@pytest.mark.parametrize("ends", [False, True])
+async def test_no_signature_is_asked_for_what_the_rest_of_the_log_gives_up(ends):
+    """Somebody who holds the signature of a cancelled mint may execute it until its deadline."""
+    first = [at(0, received()), at(1, await draft())]
+    rest = [at(2, cancelled()), at(3, given_up(attempt=1))] if ends else []
+    reader, writer, signer = SlowLog(first, rest), Writer(), Signer()
+    desk = SigningDesk(Book(reader), writer, signer, TERMS, 8, Calm())
+    running = asyncio.create_task(desk.run())
+    owning = asyncio.create_task(desk.own({SEAT}))
+    await reader.halfway.wait()
+    desk.hear(None)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert signer.asked == [] and writer.facts == []
+    reader.go_on.set()
+    await owning
+    for _ in range(50):
+        await asyncio.sleep(0)
+    running.cancel()
+    assert len(signer.asked) == (0 if ends else 1)
+    assert [type(fact) for fact in writer.facts] == ([] if ends else [ApprovalSigned])
+
+
+async def test_no_draft_is_owed_before_the_whole_partition_is_read():
+    """Its deadline could differ from that of the draft that stands further on, if the request was
+    cleared by a policy meanwhile: the log would hold two of one name."""
+    drafted = at(1, await draft())
+    later = replace(drafted, fact=drafted.fact.model_copy(update={"digest": "0x" + "cd" * 32}))
+    reader, writer = SlowLog([at(0, received())], [later]), Writer()
+    book = Book(reader)
+    decider = Decider(book, writer, TERMS, Calm())
+    running = asyncio.create_task(decider.run())
+    owning = asyncio.create_task(decider.own({SEAT}))
+    await reader.halfway.wait()
+    decider.hear(None)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert writer.facts == []
+    reader.go_on.set()
+    await owning
+    for _ in range(50):
+        await asyncio.sleep(0)
+    running.cancel()
+    state = book.state(KEY)
+    assert writer.facts == [] and state is not None and state.stage is Stage.DRAFTED
