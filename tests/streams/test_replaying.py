@@ -67,6 +67,12 @@ class Calm:
         return None
 
 
+async def breathe() -> None:
+    """Long enough for all that may happen without waiting for anything."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
 async def draft() -> ApprovalDrafted:
     """What the decider owes for the request."""
     reader, writer = SlowLog([at(0, received())], []), Writer()
@@ -75,8 +81,7 @@ async def draft() -> ApprovalDrafted:
     decider = Decider(book, writer, TERMS, Calm())
     running = asyncio.create_task(decider.run())
     await decider.own({SEAT})
-    while not writer.facts:
-        await asyncio.sleep(0)
+    await breathe()
     running.cancel()
     [fact] = writer.facts
     assert isinstance(fact, ApprovalDrafted)
@@ -94,13 +99,11 @@ async def test_no_signature_is_asked_for_what_the_rest_of_the_log_gives_up(ends)
     owning = asyncio.create_task(desk.own({SEAT}))
     await reader.halfway.wait()
     desk.hear(None)
-    for _ in range(50):
-        await asyncio.sleep(0)
+    await breathe()
     assert signer.asked == [] and writer.facts == []
     reader.go_on.set()
     await owning
-    for _ in range(50):
-        await asyncio.sleep(0)
+    await breathe()
     running.cancel()
     assert len(signer.asked) == (0 if ends else 1)
     assert [type(fact) for fact in writer.facts] == ([] if ends else [ApprovalSigned])
@@ -118,13 +121,11 @@ async def test_no_draft_is_owed_before_the_whole_partition_is_read():
     owning = asyncio.create_task(decider.own({SEAT}))
     await reader.halfway.wait()
     decider.hear(None)
-    for _ in range(50):
-        await asyncio.sleep(0)
+    await breathe()
     assert writer.facts == []
     reader.go_on.set()
     await owning
-    for _ in range(50):
-        await asyncio.sleep(0)
+    await breathe()
     running.cancel()
     state = book.state(KEY)
     assert writer.facts == [] and state is not None and state.stage is Stage.DRAFTED
