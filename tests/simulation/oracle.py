@@ -24,6 +24,7 @@ from schemas.kuro import MintOk
 from schemas.lanes import (
     LaneFact,
     NonceTaken,
+    RelayResumed,
     TransactionFinal,
     TransactionPrepared,
     relay_parts,
@@ -178,6 +179,10 @@ class Oracle:
             case NonceTaken():
                 self._taken.add((fact.key, fact.nonce))
                 self._spent_by_others(chain, fact)
+            case RelayResumed() if chain.chain_id not in self.deep:
+                then = chain.blocks[fact.block_number].state.processed
+                if contract_id(chain, fact.relay) in then:
+                    self._violated("resumed what is done", id=fact.id)
             case TransactionFinal() if not self._is_final(
                 chain, fact.block_number, fact.block_hash
             ):
@@ -195,19 +200,17 @@ class Oracle:
         is_new = seat not in [version[:2] for version in versions]
         for key, nonce, tx_hash in versions if is_new and chain.chain_id not in self.deep else ():
             spent = chain.final.state.nonces.get(key.partition(":")[2], 0) > nonce
-            if not spent or self._may_have_worked(chain, fact.relay, tx_hash):
+            if not spent or self._may_have_worked(chain, tx_hash):
                 self._violated("one request, two nonces without proof", id=fact.id, first=nonce)
         self._versions[fact.relay].append((fact.key, fact.nonce, fact.tx_hash))
 
-    def _may_have_worked(self, chain: Chain, relay: str, tx_hash: str) -> bool:
-        """False for what was not mined, and for what was mined as a failure, final, while the
-        contract holds the request for unprocessed."""
+    def _may_have_worked(self, chain: Chain, tx_hash: str) -> bool:
+        """False for what was not mined, and for what was mined as a failure and is final."""
         block = chain.holds(tx_hash)
         if block is None:
             return False
-        done = contract_id(chain, relay) in chain.final.state.processed
         failed = not block.receipts[tx_hash].succeeded
-        return done or not failed or block.head.number > chain.final.head.number
+        return not failed or block.head.number > chain.final.head.number
 
     def _spent_by_others(self, chain: Chain, fact: NonceTaken) -> None:
         if fact.relay is None or chain.chain_id in self.deep:

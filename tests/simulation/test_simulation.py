@@ -36,6 +36,7 @@ REMEMBERED = {
     26591: "owners that slept while others had their partition missed what was asked of them",
     28596: "a payment used under a policy that allowed it twice was free to one of the two later",
     31586: "what a partition owed halfway through its replay was drafted, and signed",
+    31892: "the oracle took another signer's mint for what a failed call of ours had done",
     1090: "a call out of gas behind another failure of its account was never judged",
 }
 """Seeds that once failed, and what they found."""
