@@ -18,7 +18,7 @@ from projections.text import moment, to_column, to_jsonb
 from schemas.base import Position, Record, UnreadableRecord
 from schemas.controls import WorkPaused, WorkResumed
 from schemas.dead_letters import DeadLetter
-from schemas.evm import BlocksFollowed, ChainHalted
+from schemas.evm import BlocksFollowed, ChainHalted, ChainResumed
 from schemas.lanes import LaneFact, NonceFact
 from schemas.requests import RequestFact
 from schemas.topics import TOPICS
@@ -117,6 +117,9 @@ class ChainHead:
     halted_reason: str | None = None
     halted_at: datetime | None = None
     block_seconds: float | None = None
+    halt: str | None = None
+    resumed_at: datetime | None = None
+    """When a person let it go on, until the follower has written its next range."""
 
 
 @dataclass(slots=True)
@@ -184,7 +187,7 @@ def read(batch: Iterable[RawRecord]) -> Reading:
             relay: str | None = getattr(fact, "relay", None)
             if relay is not None:
                 reading.works.add((fact.chain_id, fact.wallet, to_column(relay)))
-        elif isinstance(fact, BlocksFollowed | ChainHalted):
+        elif isinstance(fact, BlocksFollowed | ChainHalted | ChainResumed):
             reading.chains.add(fact.chain_id)
     return reading
 
@@ -204,7 +207,7 @@ def fold(reading: Reading, known: Known) -> Changes:
                 states[fact.request_key] = changes.requests[fact.request_key] = state
         elif isinstance(fact, LaneFact):
             known.book.fold(fact, record)
-        elif isinstance(fact, BlocksFollowed | ChainHalted):
+        elif isinstance(fact, BlocksFollowed | ChainHalted | ChainResumed):
             _follow(known.heads, fact, record)
         elif isinstance(fact, WorkPaused | WorkResumed):
             changes.pauses.append(_pause_row(fact, raw, record))
@@ -262,11 +265,21 @@ def _lane_fact_row(fact: LaneFact, raw: RawRecord, record: Record) -> LaneFactRo
 
 
 def _follow(
-    heads: dict[int, ChainHead], fact: BlocksFollowed | ChainHalted, record: Record
+    heads: dict[int, ChainHead],
+    fact: BlocksFollowed | ChainHalted | ChainResumed,
+    record: Record,
 ) -> None:
+    if isinstance(fact, ChainResumed) and fact.chain_id not in heads:
+        return
     head = heads.setdefault(fact.chain_id, ChainHead(fact.chain_id))
     if isinstance(fact, ChainHalted):
         head.halted_reason, head.halted_at = to_column(fact.reason), moment(record.at)
+        head.halt, head.resumed_at = to_column(fact.id), None
+        return
+    if isinstance(fact, ChainResumed):
+        if head.halt is not None and head.halt == to_column(fact.halt):
+            head.halted_reason = head.halted_at = head.halt = None
+            head.resumed_at = moment(record.at)
         return
     seen_at = moment_of_seconds(fact.to_timestamp)
     if (
@@ -280,7 +293,7 @@ def _follow(
     head.to_block, head.to_hash = fact.to_block, fact.to_hash
     head.to_timestamp = seen_at
     head.followed_at = moment(record.at)
-    head.halted_reason = head.halted_at = None
+    head.halted_reason = head.halted_at = head.halt = head.resumed_at = None
 
 
 def moment_of_seconds(seconds: int) -> datetime:

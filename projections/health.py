@@ -105,6 +105,10 @@ def _check_chain(head: Row | None) -> Check:
     }
     if head["halted_reason"] is not None:
         return Check(False, f"halted: {head['halted_reason']}", facts)
+    resumed = head["resumed_seconds"]
+    if resumed is not None and resumed <= CHAIN_STALE_SECONDS:
+        detail = f"released {max(resumed, 0):.0f} s ago; its follower reads the next blocks"
+        return Check(True, detail, facts)
     if age > CHAIN_STALE_SECONDS:
         return Check(False, f"no block followed for {age:.0f} s", facts)
     return Check(True, f"followed to block {head['to_block']}, {max(age, 0):.0f} s ago", facts)

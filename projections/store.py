@@ -223,9 +223,11 @@ class Store:
         return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
 
     async def heads(self) -> dict[int, Row]:
-        """By chain. `block_age_seconds` by the chain's clock, `followed_age_seconds` by ours."""
+        """By chain. `block_age_seconds` by the chain's clock, `followed_age_seconds` by ours, and
+        `resumed_seconds` too: set while a halted chain is let go on and was not followed since."""
         rows = await self._all(
             "SELECT chain_id, to_block, to_hash, to_timestamp, followed_at, halted_reason, "
+            "extract(epoch FROM now() - resumed_at)::float8 AS resumed_seconds, "
             "extract(epoch FROM now() - to_timestamp)::float8 AS block_age_seconds, "
             "extract(epoch FROM now() - followed_at)::float8 AS followed_age_seconds "
             "FROM chain_heads"

@@ -19,6 +19,7 @@ from tests.tidy.project import ROOT
 FOLDER = ROOT / "deploy" / "prometheus"
 RULES = yaml.safe_load((FOLDER / "alerts.yml").read_text(encoding="utf-8"))
 ALERTS = {rule["alert"]: rule for group in RULES["groups"] for rule in group["rules"]}
+CASES = yaml.safe_load((FOLDER / "alerts.test.yml").read_text(encoding="utf-8"))["tests"]
 PANELS = {panel.title: panel for _, row in dashboard.ROWS for panel in row}
 OF_EACH_PROCESS = {
     "process_cpu_seconds_total",
@@ -157,6 +158,40 @@ def test_prometheus_itself_takes_the_rules(command):
         ["promtool", *command], cwd=FOLDER, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def cases_of(alert: str) -> list[tuple[bool, set[str]]]:
+    """For each time that promtool looks for it: whether it is expected, and the case's metrics."""
+    found = []
+    for case in CASES:
+        series = {promql_parser.parse(item["series"]).name for item in case["input_series"]}
+        for look in case["alert_rule_test"]:
+            if look["alertname"] == alert:
+                found.append((bool(look["exp_alerts"]), series))
+    return found
+
+
+def test_every_alert_has_a_case_that_makes_it_and_one_that_does_not():
+    expected = {name: {expected for expected, _ in cases_of(name)} for name in ALERTS}
+    lacking = {name: found for name, found in expected.items() if found != {True, False}}
+    assert lacking == {}, "write what they lack into deploy/prometheus/alerts.test.yml"
+    assert {look["alertname"] for case in CASES for look in case["alert_rule_test"]} == {*ALERTS}
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_the_cases_of_an_alert_are_of_its_own_metrics_as_they_are_exposed(name):
+    asked = {metric for metric, _ in selectors(promql_parser.parse(ALERTS[name]["expr"]))}
+    assert any(expected and asked <= series for expected, series in cases_of(name))
+
+
+def test_the_series_of_cases_are_exposed_ones():
+    known = exposed()
+    for case in CASES:
+        for item in case["input_series"]:
+            selector = promql_parser.parse(item["series"])
+            labels = {matcher.name for matcher in selector.matchers.matchers} - {"instance"}
+            assert selector.name in known, f"{case['name']}: {selector.name}"
+            assert labels <= known[selector.name], f"{case['name']}: {selector.name}"
 
 
 def test_every_role_is_scraped_where_it_listens():

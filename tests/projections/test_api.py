@@ -12,6 +12,7 @@ from yarl import URL
 
 from schemas.base import RequestType
 from schemas.dead_letters import DeadLetter, DeadLetterReason
+from schemas.evm import ChainHalted, ChainResumed
 from tests.projections.conftest import Client, Tables
 from tests.projections.facts import (
     CHAIN,
@@ -330,3 +331,36 @@ async def test_health_names_each_dependency(api: Client, tables: Tables) -> None
     await tables.connection.execute("UPDATE projection_state SET fresh_at = now() - interval '2m'")
     ready = await get(api, "/health/ready", 503)
     assert "120 s behind the log" in ready["checks"]["projection"]["detail"]
+
+
+async def test_a_released_chain_is_no_longer_called_halted(api: Client, tables: Tables) -> None:
+    async def told() -> tuple[bool, str, bool]:
+        chain = (await (await api.get("/health")).json())["chains"][str(CHAIN)]
+        metrics = await (await api.get("/metrics")).text()
+        alarm = f'orchestrator_chain_halted{{chain_id="{CHAIN}"}} 1.0' in metrics
+        return chain["ok"], chain["detail"], alarm
+
+    first, second = (
+        ChainHalted(chain_id=CHAIN, block_number=7, block_hash=digest(name), reason=name)
+        for name in ("a deep fork", "another one")
+    )
+    await tables.write(followed(CHAIN, 7), first)
+    assert await told() == (False, "halted: a deep fork", True)
+    await tables.write(released(second))
+    assert await told() == (False, "halted: a deep fork", True), "meant for another halt"
+    await tables.write(released(first))
+    ok, detail, alarm = await told()
+    assert not ok and detail.startswith("no block followed for ") and not alarm, "long ago"
+    await tables.connection.execute("UPDATE chain_heads SET resumed_at = now()")
+    ok, detail, alarm = await told()
+    assert ok and detail.startswith("released 0 s ago; ") and not alarm, detail
+    await tables.write(second, released(first))
+    assert await told() == (False, "halted: another one", True), "a release counts once"
+    await tables.write(released(second), followed(CHAIN, 9))
+    body = await (await api.get("/health")).json()
+    assert body["chains"][str(CHAIN)]["block"] == 9
+    assert await tables.rows("SELECT halt, resumed_at FROM chain_heads") == [(None, None)]
+
+
+def released(halt: ChainHalted) -> ChainResumed:
+    return ChainResumed(chain_id=CHAIN, halt=halt.id, who="ann", why="looked at")

@@ -11,6 +11,9 @@ import pytest
 import projections.migrations
 from orchestrator.errors import ConfigurationError
 from projections.database import connect, connection_parameters, migrate, schema_head
+from schemas.evm import ChainHalted
+
+releases = importlib.import_module("projections.migrations.versions.0010_releases")
 
 
 def created() -> set[str]:
@@ -37,6 +40,26 @@ async def test_many_at_once_then_again(empty_database: str) -> None:
             "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
         )
         assert {name for (name,) in await tables.fetchall()} == {*created(), "alembic_version"}
+    finally:
+        await link.close()
+
+
+async def test_a_chain_that_is_halted_while_the_tables_change_can_be_released(
+    database: str,
+) -> None:
+    link = await connect(database)
+    halt = ChainHalted(
+        chain_id=7, block_number=12, block_hash="0x" + "ab" * 32, reason="of the follower"
+    )
+    words = f"block 12 was {halt.block_hash} and is now none: a reorganisation deeper than 2"
+    try:
+        await link.execute(
+            "INSERT INTO chain_heads (chain_id, halted_reason, halted_at) VALUES (7, %s, now())",
+            [words],
+        )
+        await link.execute(releases.HALT)
+        found = await link.execute("SELECT halt FROM chain_heads")
+        assert await found.fetchall() == [(halt.id,)]
     finally:
         await link.close()
 
