@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, LiteralString
+from typing import Any, LiteralString, TypeVar
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
@@ -29,7 +29,9 @@ must not keep every request waiting."""
 STATEMENT_TIMEOUT_MS = 5000
 TIMELINE_FACTS = 1000
 AMBIGUOUS_KEYS = 20
+ENTANGLED_READS = 4
 
+T = TypeVar("T")
 Row = dict[str, Any]
 
 _SHOWN: LiteralString = (
@@ -45,6 +47,20 @@ class StoreUnavailable(OrchestratorError):
 
 class SchemaMissing(StoreUnavailable):
     """The database answers, but has not this version's tables."""
+
+
+class Entangled(StoreUnavailable):
+    """A reader and a rebuild's swap waited for each other's tables, and PostgreSQL ended the
+    reader. Nothing is wrong: reading once more waits for the swap."""
+
+
+async def _repeated(read: Callable[[], Awaitable[T]]) -> T:
+    for _ in range(ENTANGLED_READS - 1):
+        try:
+            return await read()
+        except Entangled:
+            continue
+    return await read()
 
 
 class Store:
@@ -93,13 +109,18 @@ class Store:
             raise StoreUnavailable("the database took too long to answer") from None
         except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
             raise SchemaMissing("the database has not this version's schema yet") from None
+        except psycopg.errors.DeadlockDetected:
+            raise Entangled("the tables are just being replaced; ask again") from None
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise StoreUnavailable(f"the database does not answer ({describe(error)})") from None
 
     async def _all(self, statement: LiteralString, values: list[Any] | None = None) -> list[Row]:
-        async with self._cursor() as cursor:
-            await cursor.execute(statement, values)
-            return await cursor.fetchall()
+        async def read() -> list[Row]:
+            async with self._cursor() as cursor:
+                await cursor.execute(statement, values)
+                return await cursor.fetchall()
+
+        return await _repeated(read)
 
     async def rows(self, statement: LiteralString, values: list[Any] | None = None) -> list[Row]:
         """What a reading module of its own asks for."""
@@ -107,13 +128,17 @@ class Store:
 
     async def snapshot(self, *statements: tuple[LiteralString, list[Any]]) -> list[list[Row]]:
         """The rows of each statement, all of them as of one moment."""
-        answers = []
-        async with self._cursor() as cursor, cursor.connection.transaction():
-            await cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            for statement, values in statements:
-                await cursor.execute(statement, values)
-                answers.append(await cursor.fetchall())
-        return answers
+
+        async def read() -> list[list[Row]]:
+            answers = []
+            async with self._cursor() as cursor, cursor.connection.transaction():
+                await cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                for statement, values in statements:
+                    await cursor.execute(statement, values)
+                    answers.append(await cursor.fetchall())
+            return answers
+
+        return await _repeated(read)
 
     async def find(self, key_or_id: str, chain_id: int | None = None) -> list[Row]:
         """The request with this key; without one, all requests with this id (at most 20). With
