@@ -55,6 +55,7 @@ class SigningDesk:
         self._guard = guard
         self.refused: dict[str, str] = {}
         """Requests that the guard keeps from being signed, and why: each is an alarm."""
+        self._overtaken: set[str] = set()
         self._slots = asyncio.Semaphore(concurrency)
         self._awake = asyncio.Event()
         self._underway: dict[str, asyncio.Task[None]] = {}
@@ -68,6 +69,7 @@ class SigningDesk:
         self._delivered.clear()
         self._held.clear()
         self.refused.clear()
+        self._overtaken.clear()
         self._awake.set()
 
     def hear(self, order: OrderFact | None) -> None:
@@ -103,7 +105,7 @@ class SigningDesk:
         owed = self._owed(key)
         if owed is None:
             self._delivered.pop(key, None)
-            self.refused.pop(key, None)
+            self._forgive(key)
             return
         if key in self._underway or self._delivered.get(key) == owed.attempt:
             return
@@ -159,7 +161,8 @@ class SigningDesk:
                 return
             try:
                 if not await self._guarded(owed):
-                    await awoken(hurry, REFUSED_SECONDS)
+                    if self._owed(owed.request_key) == owed:
+                        await awoken(hurry, REFUSED_SECONDS)
                     continue
                 async with self._slots:
                     if not self._book.is_ready:
@@ -188,16 +191,25 @@ class SigningDesk:
 
     async def _guarded(self, owed: Sign) -> bool:
         """True once the guard has the digest on its record. What it refuses is asked again now and
-        then: the other digest dies with its deadline. Raises GuardUnavailable."""
+        then: the other digest dies with its deadline. Raises GuardUnavailable.
+
+        No alarm is what is not owed any more when the answer comes, nor the first refusal of an
+        attempt that others went past while this process slept: it reads on before it asks again."""
         if self._guard is None:
             return True
         refusal = await self._guard.claim(self._entry(owed))
         key = owed.request_key
         if refusal is None:
-            self.refused.pop(key, None)
+            self._forgive(key)
             return True
+        if not self._book.is_ready or self._owed(key) != owed:
+            _about(owed).info("not to be signed any more", reason=refusal.detail)
+            return False
         if not refusal.alarming:
             _about(owed).info("not to be signed yet", reason=refusal.detail)
+        elif refusal.overtaken and key not in self._overtaken:
+            self._overtaken.add(key)
+            _about(owed).warning("a later attempt is signed already", reason=refusal.detail)
         elif self.refused.get(key) != refusal.detail:
             self.refused[key] = refusal.detail
             GUARD_REFUSALS.labels(refusal.kind).inc()
@@ -210,6 +222,10 @@ class SigningDesk:
             )
         self.problem = f"{key}: the guard refuses its signature: {refusal.detail}"
         return False
+
+    def _forgive(self, key: str) -> None:
+        self.refused.pop(key, None)
+        self._overtaken.discard(key)
 
     def _entry(self, owed: Sign) -> Entry:
         approval = owed.approval

@@ -65,8 +65,12 @@ class RefusalKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
+    """`overtaken`: the record holds a later attempt of the request. Whoever slept while others went
+    on asks so once, before it has read on; a restored backup asks so again and again."""
+
     kind: RefusalKind
     detail: str
+    overtaken: bool = False
 
     @property
     def alarming(self) -> bool:
@@ -100,7 +104,11 @@ def judge(
                 "waited for",
             )
             continue
-        return Refusal(RefusalKind.EQUIVOCATION, f"{told} may still execute until {other.deadline}")
+        return Refusal(
+            RefusalKind.EQUIVOCATION,
+            f"{told} may still execute until {other.deadline}",
+            overtaken=other.attempt > asked.attempt,
+        )
     return early
 
 

@@ -46,6 +46,7 @@ class GuardContract:
             refusal = await guard.claim(other(deadline=4_000_000_100))
             assert refusal is not None and refusal.kind is RefusalKind.EQUIVOCATION
             assert refusal.alarming and entry().digest in refusal.detail
+            assert not refusal.overtaken
         assert await guard.entries() == [entry()], "what was refused is on no record"
         assert await guard.claim(entry()) is None
 
@@ -61,9 +62,10 @@ class GuardContract:
         """The old one is not allowed again beside the new one."""
         old = entry(deadline=now - MARGIN_SECONDS - 60)
         assert await guard.claim(old) is None
-        assert await guard.claim(other()) is None
+        assert await guard.claim(other(attempt=2)) is None
         refusal = await guard.claim(old)
         assert refusal is not None and refusal.kind is RefusalKind.EQUIVOCATION
+        assert refusal.overtaken and refusal.alarming
 
     async def test_within_the_margin_it_waits_and_does_not_cry(
         self, guard: SigningGuard, now: int

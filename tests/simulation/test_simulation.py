@@ -37,6 +37,7 @@ REMEMBERED = {
     28596: "a payment used under a policy that allowed it twice was free to one of the two later",
     31586: "what a partition owed halfway through its replay was drafted, and signed",
     31892: "the oracle took another signer's mint for what a failed call of ours had done",
+    33625: "a claim that came late, from a process that had slept, was told as an alarm",
     1090: "a call out of gas behind another failure of its account was never judged",
 }
 """Seeds that once failed, and what they found."""
