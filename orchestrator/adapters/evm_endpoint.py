@@ -47,6 +47,7 @@ class Endpoint:
         self.name = f"URL {number} ({_host_of(url)})"
         self.verified = False
         self.cool_until = 0.0
+        self._left_halfway_at = float("-inf")
         self._failures = 0
         self._batch_size = batch_size
         self._batch_limit = batch_size
@@ -81,6 +82,17 @@ class Endpoint:
         jitter = random.uniform(0.5, 1.5)  # noqa: S311 - no secret
         self._failures += 1
         self.cool_until = time.monotonic() + min(longest, LONGEST_COOL_DOWN_SECONDS) * jitter
+
+    def left_halfway(self) -> None:
+        """It answered the first of what belongs together, and then not the rest. A cool-down does
+        not tell of that: it ends, and is forgotten with the next first answer."""
+        self._left_halfway_at = time.monotonic()
+
+    @property
+    def doubt(self) -> float:
+        """When it last left something halfway; -inf once that is long ago."""
+        is_recent = time.monotonic() - self._left_halfway_at < LONGEST_COOL_DOWN_SECONDS
+        return self._left_halfway_at if is_recent else float("-inf")
 
     def contradicted(self) -> None:
         """Cool down for long: it shows another chain than the log and the other nodes."""

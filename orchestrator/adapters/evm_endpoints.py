@@ -54,7 +54,8 @@ class Endpoints:
 
     def pinned(self) -> Endpoints:
         """The same URLs, their health shared; but the one that answers first answers everything
-        else too, and when it fails, nobody stands in for it. Not to be closed by itself."""
+        else too, and when it fails, nobody stands in for it: the next pin tries the others first.
+        Not to be closed by itself."""
         self._opened()
         twin = copy.copy(self)
         twin._pins, twin._pinned = True, None
@@ -123,6 +124,7 @@ class Endpoints:
                 trouble = RpcError(RpcProblem.UNAVAILABLE, f"{endpoint.name}: {reason}")
                 log.info("node behind", chain_id=self.chain_id, reason=trouble.detail)
             worst = trouble
+        self._pin_broke()
         raise worst
 
     async def everywhere(self, request: Request) -> list[tuple[Endpoint, Answer]]:
@@ -143,16 +145,24 @@ class Endpoints:
                 answers[place] = answer
             open_places = [place for place in open_places if _is_retryable(answers[place])]
             if not open_places:
-                break
+                return answers
+        self._pin_broke()
         return answers
+
+    def _pin_broke(self) -> None:
+        if self._pinned is not None:
+            self._pinned.left_halfway()
 
     def _candidates(self) -> list[Endpoint]:
         """The URLs that are well, in the configured order; when none is, the one that cools down
-        first: somebody has to be asked."""
+        first: somebody has to be asked. A pin is not given to one that left another pin halfway
+        while there are others: it would answer the first question again, for ever."""
         if self._pinned is not None:
             return [self._pinned]
         now = time.monotonic()
         well = [endpoint for endpoint in self.all if endpoint.cool_until <= now]
+        if self._pins:
+            well.sort(key=lambda endpoint: endpoint.doubt)
         return well or [min(self.all, key=lambda endpoint: endpoint.cool_until)]
 
     async def _asked(self, endpoint: Endpoint, requests: Sequence[Request]) -> list[Answer]:

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
+from orchestrator.adapters import evm_endpoint
 from orchestrator.adapters.evm_endpoint import LONGEST_COOL_DOWN_SECONDS, Endpoint
 from orchestrator.adapters.evm_rpc import EvmNode
 from orchestrator.errors import RpcError, RpcProblem, StartRefused
@@ -22,6 +23,7 @@ from .fake_node import (
     HASH,
     FakeNode,
     answering,
+    block,
     failure,
     good_node,
     hang,
@@ -169,6 +171,50 @@ async def test_what_is_pinned_is_answered_by_one_node_or_by_none() -> None:
         assert (await failure(pinned)).problem is RpcProblem.UNAVAILABLE
         assert await node.balance(ADDRESS) == 0x10
         assert await node.pinned().balance(ADDRESS) == 0x10
+
+
+async def test_a_url_that_leaves_what_is_pinned_halfway_is_not_pinned_again_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It always answers the first question: by its cool-down alone it would be pinned for ever."""
+    down = {"error": {"code": -32603, "message": "internal error"}}
+    first = good_node(eth_gasPrice=lambda: down)
+    second = good_node(eth_getBalance=lambda address, tag: "0x20", eth_gasPrice=lambda: "0x2")
+    async with node_over(first, second) as node:
+        [preferred, _] = node._endpoints.all
+        pinned = node.pinned()
+        assert await pinned.balance(ADDRESS) == 0x10
+        with pytest.raises(RpcError):
+            await pinned.gas_price()
+        for _ in range(3):
+            preferred.cool_until = 0.0
+            pinned = node.pinned()
+            assert await pinned.balance(ADDRESS) == 0x20
+            assert await pinned.gas_price() == 2
+            assert await node.balance(ADDRESS) == 0x10, "for single questions it is well"
+        second.methods["eth_gasPrice"] = lambda: down
+        with pytest.raises(RpcError):
+            await pinned.gas_price()
+        for endpoint in node._endpoints.all:
+            endpoint.cool_until = 0.0
+        assert await node.pinned().balance(ADDRESS) == 0x10, "both did: the one longer ago"
+        second.methods["eth_gasPrice"] = lambda: "0x2"
+        monkeypatch.setattr(evm_endpoint, "LONGEST_COOL_DOWN_SECONDS", 0.0)
+        assert await node.pinned().balance(ADDRESS) == 0x10, "after a while the preferred one"
+
+
+async def test_a_pinned_url_that_lacks_its_own_blocks_is_left() -> None:
+    """A balancer's nodes: one tells the head, the other does not have the blocks below it yet."""
+    first = good_node(eth_getBlockByNumber=lambda tag, full: block() if tag == "latest" else None)
+    second = good_node(eth_getBlockByNumber=lambda tag, full: block(9 if tag == "latest" else 5))
+    async with node_over(first, second) as node:
+        pinned = node.pinned()
+        assert (await pinned.head()).number == 5
+        with pytest.raises(RpcError):
+            await pinned.headers(5, 5)
+        pinned = node.pinned()
+        assert (await pinned.head()).number == 9
+        assert [head.number for head in await pinned.headers(5, 5)] == [5]
 
 
 async def test_only_what_failed_is_asked_elsewhere() -> None:
