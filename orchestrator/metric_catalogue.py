@@ -7,97 +7,22 @@ test. Labels take few values: nothing that clients make up.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
-
-PREFIX = "orchestrator_"
-
-QUICK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-"""Buckets of calls, seconds."""
-LASTING = (
-    0.01,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1,
-    2.5,
-    5,
-    10,
-    20,
-    30,
-    60,
-    120,
-    300,
-    900,
-    3600,
-    21_600,
-    86_400,
+from orchestrator.metric_specs import (
+    LASTING,
+    PREFIX,
+    Kind,
+    Source,
+    Spec,
+    counter,
+    gauge,
+    histogram,
 )
-"""Buckets of a request's steps, seconds."""
 
-
-class Kind(StrEnum):
-    COUNTER = "counter"
-    GAUGE = "gauge"
-    HISTOGRAM = "histogram"
-
-
-class Source(StrEnum):
-    """Which process exposes it; `run` and its API expose all."""
-
-    API = "api"
-    PROJECT = "project"
-    INGEST = "ingest"
-    SIGN = "worker (sign)"
-    RELAY = "worker (relay)"
-    NODES = "ingest, worker (relay)"
-    WEBHOOKS = "webhooks"
-
-
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """`name` without the prefix; `buckets` for histograms."""
-
-    name: str
-    kind: Kind
-    source: Source
-    labels: tuple[str, ...]
-    meaning: str
-    buckets: tuple[float, ...] = QUICK
-
-    @property
-    def full_name(self) -> str:
-        return PREFIX + self.name
-
-    @property
-    def unit(self) -> str:
-        for ending in ("seconds", "wei", "records", "blocks", "bytes"):
-            if self.name.removesuffix("_total").endswith("_" + ending):
-                return ending
-        return "number"
-
-
-def gauge(name: str, source: Source, labels: tuple[str, ...], meaning: str) -> Spec:
-    return Spec(name, Kind.GAUGE, source, labels, meaning)
-
-
-def counter(name: str, source: Source, labels: tuple[str, ...], meaning: str) -> Spec:
-    return Spec(name, Kind.COUNTER, source, labels, meaning)
-
-
-def histogram(
-    name: str,
-    source: Source,
-    labels: tuple[str, ...],
-    meaning: str,
-    buckets: tuple[float, ...] = QUICK,
-) -> Spec:
-    return Spec(name, Kind.HISTOGRAM, source, labels, meaning, buckets)
-
+__all__ = ["CATALOGUE", "PREFIX", "Kind", "Source", "Spec", "section"]
 
 API, PROJECT, INGEST, SIGN = Source.API, Source.PROJECT, Source.INGEST, Source.SIGN
 RELAY, NODES, WEBHOOKS = Source.RELAY, Source.NODES, Source.WEBHOOKS
+WORKER = Source.WORKER
 _LANE = ("chain_id", "wallet")
 _CHAIN = ("chain_id",)
 
@@ -230,6 +155,40 @@ CATALOGUE: dict[str, Spec] = {
             RELAY,
             _CHAIN,
             "1 while nonces of recipients cannot be granted; the log says why.",
+        ),
+        gauge(
+            "held_requests",
+            API,
+            ("rule",),
+            "Mints that a policy holds, by the rule that they breach; one that breaches several "
+            "counts under each.",
+        ),
+        gauge(
+            "oldest_hold_age_seconds",
+            API,
+            ("rule",),
+            "For how long the oldest of them has been held; absent where none is.",
+        ),
+        gauge(
+            "policy_in_force",
+            WORKER,
+            ("version",),
+            "1 for the policy that this process knows to be in force, by the first digits of its "
+            "version; `none` before the first. Absent until operators' orders were read.",
+        ),
+        gauge("policy_waiting", RELAY, (), "Mints that wait to be judged by the policy."),
+        gauge(
+            "policy_stuck",
+            RELAY,
+            (),
+            "1 while the owner of the policies judges nothing; the log says why.",
+        ),
+        gauge(
+            "registry_unasked_seconds",
+            RELAY,
+            _CHAIN,
+            "For how long a chain's KYC registry could not be asked, while mints wait for it; "
+            "absent while it answers.",
         ),
         gauge("lane_in_flight", API, _LANE, "Nonces of a lane not spent for good."),
         gauge("lane_halted", API, _LANE, "1 while the lane waits for a person."),

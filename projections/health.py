@@ -8,9 +8,11 @@ from typing import Any
 
 from orchestrator.errors import LogUnavailable
 from projections.database import schema_head
+from projections.holds import holds
 from projections.lag import LogProbe, lag_by_topic
 from projections.rows import rfc3339
 from projections.store import Row, Store, StoreUnavailable
+from schemas.policies import PolicyRule
 
 STALE_SECONDS = 60.0
 """Answers older than this are not served as ready."""
@@ -80,6 +82,24 @@ async def check_kafka(store: Store, probe: LogProbe | None) -> tuple[Check, dict
     except StoreUnavailable:
         lag = None
     return Check(True, "answers"), lag
+
+
+async def check_policies(store: Store) -> Check:
+    """Holds are a policy's work, and no fault; that its registry cannot be asked is one."""
+    try:
+        found = await holds(store)
+    except StoreUnavailable as error:
+        return Check(False, str(error))
+    facts = {
+        "held": {item.rule.value: item.requests for item in found},
+        "oldestHoldSeconds": round(max((item.oldest_seconds for item in found), default=0.0), 1),
+    }
+    for item in found:
+        if item.rule is PolicyRule.REGISTRY_UNASKED:
+            detail = f"{item.requests} mints are held: a KYC registry cannot be asked"
+            return Check(False, f"{detail}: {item.detail}", facts)
+    told = ", ".join(f"{item.rule} {item.requests}" for item in found)
+    return Check(True, f"held by rule: {told}" if told else "no mint is held", facts)
 
 
 async def check_chains(store: Store, configured: Iterable[int]) -> dict[str, Check]:

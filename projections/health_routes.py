@@ -44,11 +44,12 @@ async def ready(request: web.Request) -> web.Response:
 
 async def whole(request: web.Request) -> web.Response:
     """Everything. 503 when answers cannot be trusted; what only the write side needs (Kafka,
-    chains) makes it `degraded`."""
+    chains) policies) makes it `degraded`."""
     store = request.app[STORE]
     checks = await health.check_database(store)
     checks["projection"] = await health.check_projection(store)
     checks["kafka"], lag = await health.check_kafka(store, request.app[PROBE])
+    checks["policies"] = await health.check_policies(store)
     chains = await health.check_chains(store, request.app[CHAINS])
     vital = all(checks[name].ok for name in ("database", "migrations", "projection"))
     everything = all(check.ok for check in (*checks.values(), *chains.values()))

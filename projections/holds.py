@@ -1,7 +1,10 @@
-"""What a policy's breach says, in words for a person."""
+"""What a policy holds: how much of it, since when, and each breach in words for a person."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from projections.store import Store
 from schemas.policies import Breach, PolicyRule
 
 _WORDS: dict[PolicyRule, str] = {
@@ -12,7 +15,10 @@ _WORDS: dict[PolicyRule, str] = {
     "{limit}",
     PolicyRule.DENIED: "{value} is denied",
     PolicyRule.NOT_ALLOWED: "{value} is not among the allowed",
-    PolicyRule.NOT_VERIFIED: "the KYC registry does not verify {value}",
+    PolicyRule.NOT_VERIFIED: "the KYC registry does not verify {value}; it is "
+    "asked again by itself",
+    PolicyRule.REGISTRY_UNASKED: "nobody can ask the KYC registry about {value}; it "
+    "is asked again by itself",
     PolicyRule.QUIET_HOURS: "these are quiet hours ({value})",
     PolicyRule.KURO_AGE: "Kuro's word is {value} s old; allowed are {limit}",
     PolicyRule.FIAT_REF_MISSING: "it has no fiat reference",
@@ -27,4 +33,33 @@ def told(breach: Breach) -> str:
         scope=breach.scope,
         seconds=breach.window_seconds,
     )
-    return f"{breach.rule}: {words}"
+    detail = f" ({breach.detail})" if breach.detail else ""
+    return f"{breach.rule}: {words}{detail}"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Requests that breach a rule, and for how long the oldest of them has been held. One that
+    breaches several counts under each. `detail` is that of one of them."""
+
+    rule: PolicyRule
+    requests: int
+    oldest_seconds: float
+    detail: str | None
+
+
+async def holds(store: Store) -> list[Held]:
+    """Raises StoreUnavailable."""
+    rows = await store.rows(
+        "SELECT breach ->> 'rule' AS rule, count(DISTINCT request_key) AS requests, "
+        "extract(epoch FROM now() - min(changed_at))::float8 AS oldest_seconds, "
+        "min(breach ->> 'detail') AS detail "
+        "FROM requests, jsonb_array_elements(state #> '{hold,breaches}') AS breach "
+        "WHERE type = 'MINT' AND stage = 'HELD' GROUP BY 1 ORDER BY 1"
+    )
+    known = {rule.value: rule for rule in PolicyRule}
+    return [
+        Held(known[row["rule"]], row["requests"], max(0.0, row["oldest_seconds"]), row["detail"])
+        for row in rows
+        if row["rule"] in known
+    ]

@@ -15,11 +15,13 @@ from prometheus_client.registry import Collector
 from orchestrator.core.lifecycle import Stage
 from orchestrator.errors import LogUnavailable
 from orchestrator.metrics import CONTENT_TYPE, counter, exposition, gauge_family, histogram
+from projections.holds import holds
 from projections.lag import LogProbe, lag_by_group, lag_by_topic
 from projections.store import Store, StoreUnavailable, is_open
 from projections.webhooks.reporting import webhook_families
 from schemas.base import RequestType
 from schemas.dead_letters import DeadLetterReason
+from schemas.policies import PolicyRule
 
 __all__ = ["CONTENT_TYPE", "HttpMetrics", "render"]
 
@@ -56,6 +58,7 @@ async def _gather(store: Store, probe: LogProbe | None) -> list[Metric]:
     families: list[Metric] = []
     try:
         families += await _requests(store)
+        families += await _holds(store)
         families += await _chains(store)
         families += await _projection(store)
         up = 1
@@ -84,6 +87,17 @@ async def _requests(store: Store) -> list[Metric]:
             if row and is_open(stage):
                 oldest.add_metric([kind.value, stage.value], max(0.0, row["age_seconds"]))
     return [counts, oldest]
+
+
+async def _holds(store: Store) -> list[Metric]:
+    held, oldest = gauge_family("held_requests"), gauge_family("oldest_hold_age_seconds")
+    found = {item.rule: item for item in await holds(store)}
+    for rule in PolicyRule:
+        item = found.get(rule)
+        held.add_metric([rule.value], item.requests if item else 0)
+        if item:
+            oldest.add_metric([rule.value], item.oldest_seconds)
+    return [held, oldest]
 
 
 async def _chains(store: Store) -> list[Metric]:

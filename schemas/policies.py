@@ -24,8 +24,10 @@ POLICIES = "policies"
 LONGEST_WINDOW_SECONDS = 31 * 86_400
 """How long the owner remembers what it cleared; no window may be longer."""
 DAY_MINUTES = 1440
+DETAIL_LENGTH = 500
 
 Seconds = Annotated[int, Field(ge=1, le=LONGEST_WINDOW_SECONDS, strict=True)]
+Detail = Annotated[str, Field(max_length=DETAIL_LENGTH)]
 Ticket = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}(\.[0-9]{1,9}){2}$")]
 """Which draft of a request is meant: its attempt, the retries and retractions before it, and how
 often it was asked about since. Every one of them only grows."""
@@ -163,6 +165,8 @@ class PolicyRule(StrEnum):
     DENIED = "DENIED"
     NOT_ALLOWED = "NOT_ALLOWED"
     NOT_VERIFIED = "NOT_VERIFIED"
+    REGISTRY_UNASKED = "REGISTRY_UNASKED"
+    """The registry could not be asked for a while: nobody passes unasked."""
     QUIET_HOURS = "QUIET_HOURS"
     KURO_AGE = "KURO_AGE"
     FIAT_REF_MISSING = "FIAT_REF_MISSING"
@@ -177,7 +181,7 @@ that came once is minted once."""
 class Breach(Part):
     """One rule that a mint breaches. `limit` and `value` are what the policy says and what is (base
     units, a count, seconds, an address), `scope` whose window it is. `until` (Unix seconds): then
-    it may be over by itself."""
+    it may be over by itself. `detail`: why a registry said no, or could not be asked."""
 
     rule: PolicyRule
     scope: str | None = None
@@ -185,6 +189,7 @@ class Breach(Part):
     limit: str
     value: str
     until: Count | None = None
+    detail: Detail | None = None
 
 
 class PolicyApplied(OrderFact):
@@ -266,7 +271,9 @@ class ReleaseRequested(TicketFact):
 
 
 class AccountVerified(TicketFact):
-    """What the registry of the chain said of the recipient, at this final block."""
+    """What the registry of the chain said of the recipient, at this final block. `later`: of one
+    who was held meanwhile, because the registry said no or could not be asked; told once a hold.
+    `detail`: why it verifies nobody (it reverted)."""
 
     chain_id: ChainId
     account: Address
@@ -275,10 +282,12 @@ class AccountVerified(TicketFact):
     verified: bool
     block_number: Count
     block_hash: Hash
+    later: bool = False
+    detail: Detail | None = None
 
     @property
     def id(self) -> str:
-        return f"verified:{self.request_key}:{self.ticket}"
+        return f"verified:{self.request_key}:{self.ticket}{':later' if self.later else ''}"
 
 
 class RequestCleared(TicketFact):
@@ -320,6 +329,8 @@ class LapseReason(StrEnum):
     TIME_PASSED = "TIME_PASSED"
     OTHERWISE_BREACHED = "OTHERWISE_BREACHED"
     """It was approved, but breaches by now what nobody who approved has seen."""
+    REGISTRY_ANSWERED = "REGISTRY_ANSWERED"
+    """The registry says otherwise than when it was held."""
 
 
 class HoldLapsed(TicketFact):

@@ -2,47 +2,36 @@
 
 One for the whole service, for windows and references span all chains. Like a lane's owner: fence,
 replay, then one pass after another, and what is not appended did not happen. Without any fact under
-its key it does nothing, and fences nobody. Chains are asked only for their registries, at a final
-block; a registry that cannot be asked keeps those waiting whom it is about, and nobody else.
+its key it does nothing, and fences nobody. Chains are asked only for their registries
+(`registries`); one that cannot be asked holds those whom it is about, and nobody else.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
-from orchestrator.config import ChainConfig
-from orchestrator.core.chain import Head
-from orchestrator.core.clearing import Clearing, due, evolve, next_moment, questions
-from orchestrator.core.registry import answer_of, calldata
+from orchestrator.core.clearing import Clearing, doubtful, evolve, expects, questions
+from orchestrator.core.clearing_answers import due, next_moment
 from orchestrator.core.stages import Verdict
-from orchestrator.errors import Fenced, LogUnavailable, RpcError, RpcProblem
-from orchestrator.ports import Call, ChainNode, FactLog, OwnedLog
+from orchestrator.errors import Fenced, LogUnavailable
+from orchestrator.ports import FactLog, OwnedLog
 from schemas.base import UnreadableRecord
 from schemas.policies import (
     POLICIES,
-    AccountVerified,
-    ClearanceRequested,
     HoldLapsed,
     PolicyAdopted,
     PolicyFact,
     RequestHeld,
 )
 from schemas.topics import LANES
+from streams.registries import LOOK_EVERY_SECONDS, Chains, Registries, Unasked
 from streams.retrying import Backoff, awoken
 
 log = structlog.get_logger(__name__)
-
-AT_ONCE = 64
-"""Recipients that a registry is asked about in one look."""
-LOOK_EVERY_SECONDS = 1.0
-"""How often holds that may end by themselves are looked at, and registries asked again."""
-
-Chains = Mapping[int, tuple[ChainConfig, ChainNode]]
 
 
 class PolicyOwner:
@@ -59,14 +48,15 @@ class PolicyOwner:
         """`clock` gives Unix seconds; each judgement records what it gave."""
         self.key = POLICIES
         self.reason: str | None = "starting"
-        self._chains = chains
         self._facts = facts
         self._partition = partition
         self._clock = clock
         self._inbox: list[PolicyFact] = []
         self._awake = asyncio.Event()
         self._state = Clearing()
-        self._unasked: dict[int, str] = {}
+        self._registries = Registries(
+            chains, lambda chain: self._state.final_blocks.get(chain, 0), self._awake.set
+        )
         self._log = log.bind(owner=self.key)
 
     @property
@@ -74,9 +64,9 @@ class PolicyOwner:
         return self._state
 
     @property
-    def unasked(self) -> Mapping[int, str]:
+    def unasked(self) -> Mapping[int, Unasked]:
         """Chains whose registry cannot be asked, and why."""
-        return self._unasked
+        return self._registries.unasked
 
     def offer(self, fact: PolicyFact) -> None:
         """What others appended, from the stream; folded at the next pass."""
@@ -112,6 +102,7 @@ class PolicyOwner:
                 self.reason = str(error)
                 self._log.warning("policies cannot start or go on", reason=str(error))
             finally:
+                await self._registries.close()
                 if owned is not None:
                     await owned.close()
             await backoff.sleep()
@@ -141,88 +132,22 @@ class PolicyOwner:
         """Until something may be due by itself; at most a minute, at least a look's time."""
         moment = next_moment(self._state)
         left = 60.0 if moment is None else moment - self._clock()
-        waits = bool(self._inbox or self._state.asked)
+        waits = bool(self._inbox or self._state.asked or doubtful(self._state))
         return max(LOOK_EVERY_SECONDS, min(60.0, LOOK_EVERY_SECONDS if waits else left))
 
     async def _pass(self, owned: OwnedLog) -> None:
         inbox, self._inbox = self._inbox, []
         for fact in inbox:
             self._fold(fact)
+        told = [fact for fact in self._registries.taken() if expects(self._state, fact)]
+        await self._append(owned, told)
         await self._answer(owned)
-        asking = questions(self._state)
-        if asking:
-            await self._append(owned, await self._look(asking))
-            await self._answer(owned)
+        self._registries.consider(questions(self._state), doubtful(self._state))
 
     async def _answer(self, owned: OwnedLog) -> None:
-        while facts := due(self._state, int(self._clock())):
+        unasked = self._registries.given_up
+        while facts := due(self._state, int(self._clock()), unasked):
             await self._append(owned, facts)
-
-    async def _look(self, asking: Sequence[ClearanceRequested]) -> list[AccountVerified]:
-        """Ask the registries, chain by chain; one that cannot be asked is said and tried again."""
-        by_chain: dict[int, list[ClearanceRequested]] = defaultdict(list)
-        for ask in asking:
-            by_chain[ask.chain_id].append(ask)
-        found: list[AccountVerified] = []
-        for chain_id, asks in by_chain.items():
-            try:
-                found += await self._ask_chain(chain_id, asks[:AT_ONCE])
-                self._unasked.pop(chain_id, None)
-            except RpcError as error:
-                if self._unasked.get(chain_id) != str(error):
-                    self._log.warning(
-                        "mints wait for the registry", chain_id=chain_id, reason=str(error)
-                    )
-                self._unasked[chain_id] = str(error)
-        return found
-
-    async def _ask_chain(
-        self, chain_id: int, asks: Sequence[ClearanceRequested]
-    ) -> list[AccountVerified]:
-        chain, node = self._chains.get(chain_id, (None, None))
-        if chain is None or node is None or chain.registry.address is None:
-            raise RpcError(
-                RpcProblem.UNAVAILABLE,
-                f"the policy asks for a registry, and KYC_REGISTRY_CONTRACT_ADDRESS_{chain_id} "
-                "is not set where the relay role runs",
-            )
-        await node.check_chain()
-        pinned = node.pinned()
-        head = await pinned.head()
-        final = await pinned.block(max(0, head.number - chain.confirmations))
-        if final is None or final.number < self._state.final_blocks.get(chain_id, 0):
-            raise RpcError(RpcProblem.UNAVAILABLE, "the node lags behind the log")
-        return list(await asyncio.gather(*(self._ask(chain, pinned, ask, final) for ask in asks)))
-
-    async def _ask(
-        self, chain: ChainConfig, node: ChainNode, ask: ClearanceRequested, final: Head
-    ) -> AccountVerified:
-        registry, function = chain.registry
-        assert registry is not None
-        try:
-            data = await node.call(
-                Call(ask.account, registry, calldata(function, ask.account)), final.number
-            )
-            verified = answer_of(data)
-        except RpcError as error:
-            if error.problem is not RpcProblem.REVERTED:
-                raise
-            verified = False
-        if verified is None:
-            raise RpcError(
-                RpcProblem.UNEXPECTED, f"registry {registry} gave no bool: {function} {data[:80]!r}"
-            )
-        return AccountVerified(
-            request_key=ask.request_key,
-            ticket=ask.ticket,
-            chain_id=chain.chain_id,
-            account=ask.account,
-            registry=registry,
-            function=function,
-            verified=verified,
-            block_number=final.number,
-            block_hash=final.hash,
-        )
 
     async def _append(self, owned: OwnedLog, facts: Sequence[PolicyFact]) -> None:
         """Append in one transaction, then fold: what is not on the log did not happen."""

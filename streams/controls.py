@@ -73,6 +73,11 @@ class Controls:
         return None
 
     @property
+    def read(self) -> bool:
+        """All that stood on the topic at some time since the start is folded."""
+        return self._fresh_at is not None
+
+    @property
     def policy(self) -> str | None:
         """The order that put the policy in force; None where no mint is to be asked about."""
         applied = self.state.policy

@@ -3,12 +3,14 @@ lane that another process owns now is not told of here."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from orchestrator.adapters.postgres_guard import PostgresGuard
 from orchestrator.metrics import Sample, watch
+from streams.controls import Controls
 from streams.following import ChainFollower
 from streams.listening import KuroListener
 from streams.relaying import Relayer
@@ -58,6 +60,22 @@ def of_sequences(relayer: Relayer) -> Iterable[Sample]:
         yield "sequence_waiting", chain, owner.state.unserved
         yield "sequence_granted", chain, len(owner.state.live)
         yield "sequence_stuck", chain, float(owner.reason is not None)
+
+
+def of_policies(relayer: Relayer) -> Iterable[Sample]:
+    now = asyncio.get_running_loop().time()
+    for owner in relayer.policy_owners:
+        yield "policy_waiting", (), len(owner.state.asked)
+        yield "policy_stuck", (), float(owner.reason is not None)
+        for chain_id, unasked in owner.unasked.items():
+            yield "registry_unasked_seconds", (chain_id,), max(0.0, now - unasked.since)
+
+
+def of_controls(controls: Controls) -> Iterable[Sample]:
+    if controls.read:
+        applied = controls.state.policy
+        version = "none" if applied is None else applied.version[:10]
+        yield "policy_in_force", (version,), 1.0
 
 
 def of_lanes(relayer: Relayer) -> Iterable[Sample]:

@@ -36,7 +36,7 @@ from streams.clearing import PolicyOwner
 from streams.controls import Controls
 from streams.deciding import Decider
 from streams.lane_owner import LaneOwner
-from streams.measuring import of_guard, of_lanes, of_sequences
+from streams.measuring import of_controls, of_guard, of_lanes, of_policies, of_sequences
 from streams.relaying import Owner, Relayer
 from streams.retrying import Backoff
 from streams.sequencing import SequenceOwner
@@ -158,6 +158,7 @@ async def run_worker(config: Config, roles: Sequence[Role], stop: asyncio.Event)
     async with AsyncExitStack() as stack:
         prefix = config.settings.kafka_prefix
         controls = Controls(KafkaLog(config.kafka, f"{prefix}-controls", prefix))
+        stack.enter_context(watch(partial(of_controls, controls)))
         tasks: list[asyncio.Task[Any]] = [asyncio.create_task(controls.run(), name="controls")]
         for role in roles:
             app, running = await _MAKERS[role](config, stack, controls)
@@ -295,6 +296,7 @@ async def _relaying(config: Config, stack: AsyncExitStack, controls: Controls) -
     stack.push_async_callback(relayer.close)
     stack.enter_context(watch(partial(of_lanes, relayer)))
     stack.enter_context(watch(partial(of_sequences, relayer)))
+    stack.enter_context(watch(partial(of_policies, relayer)))
     controls.hear(relayer.hear)
     app.owns(lambda: None, relayer.own)
     app.reads(LANES, relayer.read)

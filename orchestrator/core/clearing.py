@@ -1,4 +1,5 @@
-"""What was asked of the policies' owner and what it answered: the fold, and what it owes.
+"""What was asked of the policies' owner and what it answered: the fold. What it owes is in
+`clearing_answers`.
 
 1. Each draft has a ticket, and a ticket has one answer: cleared, or held. A held one may still be
    cleared, by operators; or its hold lapses, and the request asks anew under the next ticket.
@@ -13,55 +14,56 @@ Time comes from outside and is on the log: `judged_at`, which never goes back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from orchestrator.core.policy_rules import (
-    Question,
-    approvals_needed,
+    UNTOLD,
+    Told,
     asks_registry,
-    breaches,
-    ends_by_itself,
     fiat_ref,
 )
 from orchestrator.core.stages import Verdict
-from orchestrator.core.windows import Entry, Scope, Sum, Windows
+from orchestrator.core.windows import Entry, Windows
 from schemas.policies import (
     AccountVerified,
-    Breach,
     ClearanceRequested,
     HoldLapsed,
-    LapseReason,
-    Per,
-    Policy,
     PolicyAdopted,
     PolicyFact,
+    PolicyRule,
     ReleaseRequested,
     RequestCleared,
     RequestHeld,
     TicketFact,
-    Window,
 )
-
-AT_ONCE = 500
-"""Questions answered in one transaction at most."""
-
-RETURNING_SECONDS = 60
-"""So long room is kept for a request whose hold lapsed; it may have been given up meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
     ask: ClearanceRequested
     hold: RequestHeld
-    verified: bool | None
+    told: Told
+
+    @property
+    def seen(self) -> set[tuple[PolicyRule, str | None]]:
+        """What its operators see."""
+        return {(breach.rule, breach.scope) for breach in self.hold.breaches}
+
+    @property
+    def about_registry(self) -> bool:
+        """The registry may come to say otherwise, and nobody else tells of it."""
+        return any(breach.rule in _OF_REGISTRIES for breach in self.hold.breaches)
+
+
+_OF_REGISTRIES = frozenset({PolicyRule.NOT_VERIFIED, PolicyRule.REGISTRY_UNASKED})
 
 
 @dataclass(slots=True)
 class Clearing:
     """The fold, changed in place. By request: `asked` wait for an answer, `verified` are the
-    registry's answers for them, `held` wait for operators or time, `releasing` were approved by
-    enough; `answered` is the newest ticket with an answer. `fiat_refs`: who was cleared under each.
+    registry's answers for them, or its later one for those `held`, who wait for operators, time or
+    a registry; `releasing` were approved by enough; `answered` is the newest ticket with an
+    answer. `fiat_refs`: who was cleared under each.
     """
 
     adopted: dict[str, PolicyAdopted] = field(default_factory=dict)
@@ -103,7 +105,7 @@ def _ticketed(state: Clearing, fact: TicketFact) -> Verdict:
         case ClearanceRequested():
             return _asked(state, fact)
         case AccountVerified():
-            if not _waits(state, fact):
+            if not expects(state, fact):
                 return Verdict.REPEATED
             state.verified[key] = fact
             newest = state.final_blocks.get(fact.chain_id, 0)
@@ -116,8 +118,7 @@ def _ticketed(state: Clearing, fact: TicketFact) -> Verdict:
             if not _waits(state, fact):
                 return _late(state, fact)
             verified = state.verified.pop(key, None)
-            known = None if verified is None else verified.verified
-            state.held[key] = Held(state.asked.pop(key), fact, known)
+            state.held[key] = Held(state.asked.pop(key), fact, told_by(verified, fact))
             state.answered[key] = number(fact.ticket)
             state.judged_at = max(state.judged_at, fact.judged_at)
         case HoldLapsed():
@@ -125,10 +126,28 @@ def _ticketed(state: Clearing, fact: TicketFact) -> Verdict:
                 return _late(state, fact)
             state.returning[key] = fact.judged_at, state.held.pop(key).ask
             state.releasing.pop(key, None)
+            state.verified.pop(key, None)
             state.judged_at = max(state.judged_at, fact.judged_at)
         case RequestCleared():
             return _cleared(state, fact)
     return Verdict.APPLIED
+
+
+def told_by(answer: AccountVerified | None, hold: RequestHeld | None = None) -> Told:
+    """By the registry; where it was not asked, why not, as the hold says."""
+    if answer is not None:
+        return Told(answer.verified, answer.detail)
+    for breach in () if hold is None else hold.breaches:
+        if breach.rule is PolicyRule.REGISTRY_UNASKED:
+            return Told(None, breach.detail)
+    return UNTOLD
+
+
+def expects(state: Clearing, fact: AccountVerified) -> bool:
+    """Whether this answer is one that is waited for."""
+    if fact.later:
+        return _is_held(state, fact) and fact.request_key not in state.verified
+    return _waits(state, fact)
 
 
 def _asked(state: Clearing, fact: ClearanceRequested) -> Verdict:
@@ -183,11 +202,11 @@ def _cleared(state: Clearing, fact: RequestCleared) -> Verdict:
     state.windows.add(key, Entry(state.judged_at, fact.account, fact.chain_id, fact.amount))
     reference = fiat_ref(fact.fiat_ref)
     if reference:
-        _use(state.fiat_refs, reference, key)
+        use(state.fiat_refs, reference, key)
     return Verdict.APPLIED
 
 
-def _use(fiat_refs: dict[str, tuple[str, ...]], reference: str, key: str) -> None:
+def use(fiat_refs: dict[str, tuple[str, ...]], reference: str, key: str) -> None:
     """Several may have used it: a policy of before may have allowed that."""
     used_by = fiat_refs.get(reference, ())
     if key not in used_by:
@@ -206,130 +225,17 @@ def questions(state: Clearing) -> list[ClearanceRequested]:
     ]
 
 
-@dataclass(slots=True)
-class Trial:
-    """What the answers of one transaction add up to before they are folded."""
-
-    state: Clearing
-    now: int
-    sums: dict[Scope, Sum] = field(default_factory=dict)
-    fiat_refs: dict[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def breaches(self, policy: Policy, ask: ClearanceRequested, seen: bool | None) -> list[Breach]:
-        def used(window: Window, scope: Scope) -> Sum:
-            before = self.state.windows.used(window, scope, self.now, ask.request_key)
-            here = self.sums.get(scope, Sum(0, 0))
-            return Sum(before.mints + here.mints, before.amount + here.amount)
-
-        def used_by(reference: str) -> tuple[str, ...]:
-            before = self.state.fiat_refs.get(reference, ())
-            return before + self.fiat_refs.get(reference, ())
-
-        windows = self.state.windows
-        return breaches(policy, Question(ask, self.now, seen, used, windows, used_by))
-
-    def count(self, ask: ClearanceRequested) -> None:
-        entry = Entry(self.now, ask.account, ask.chain_id, ask.amount)
-        for per in Per:
-            known = self.sums.get(entry.scope(per), Sum(0, 0))
-            self.sums[entry.scope(per)] = Sum(known.mints + 1, known.amount + ask.amount)
-        reference = fiat_ref(ask.fiat_ref)
-        if reference:
-            _use(self.fiat_refs, reference, ask.request_key)
-
-
-def due(state: Clearing, now: int) -> list[PolicyFact]:
-    """What the owner owes at this time (Unix seconds): lapses, releases and answers, the oldest
-    first, each judged with what stands before it in the same list."""
+def doubtful(state: Clearing) -> list[Held]:
+    """Whom a registry is asked about once more while they are held, the oldest hold first: its
+    keeper may verify them, and it may answer again."""
     policy = state.standing
     if policy is None:
         return []
-    trial = Trial(state, max(now, state.judged_at))
-    found = [*_lapses(trial, policy), *_releases(trial, policy), *_answers(trial, policy)]
-    return found
-
-
-def _answers(trial: Trial, standing: PolicyAdopted) -> Iterator[PolicyFact]:
-    state, policy = trial.state, standing.policy
-    ready = [
-        (ask, state.verified.get(key))
-        for key, ask in state.asked.items()
-        if ask.order in state.adopted and (key in state.verified or not asks_registry(policy, ask))
+    return [
+        held
+        for key, held in state.held.items()
+        if key not in state.verified
+        and held.about_registry
+        and held.hold.version == policy.version
+        and asks_registry(policy.policy, held.ask)
     ]
-    for ask, answer in ready[:AT_ONCE]:
-        found = trial.breaches(policy, ask, None if answer is None else answer.verified)
-        if not found:
-            trial.count(ask)
-            yield _clearance(trial, standing, ask)
-            continue
-        yield RequestHeld(
-            request_key=ask.request_key,
-            ticket=ask.ticket,
-            version=standing.version,
-            judged_at=trial.now,
-            breaches=tuple(found),
-            approvals_needed=approvals_needed(policy, ask.amount, found),
-            until=ends_by_itself(found),
-        )
-
-
-def _clearance(
-    trial: Trial, standing: PolicyAdopted, ask: ClearanceRequested, by: tuple[str, ...] = ()
-) -> RequestCleared:
-    return RequestCleared(
-        request_key=ask.request_key,
-        ticket=ask.ticket,
-        chain_id=ask.chain_id,
-        account=ask.account,
-        amount=ask.amount,
-        fiat_ref=ask.fiat_ref,
-        version=standing.version,
-        judged_at=trial.now,
-        approved_by=by,
-    )
-
-
-def _lapses(trial: Trial, standing: PolicyAdopted) -> Iterator[PolicyFact]:
-    """A hold under another policy; and one that may end by itself, once all of it is over: judged
-    in a trial of its own, so that no more are sent to ask than find room; those who were sent
-    lately count in it."""
-    fitting = Trial(trial.state, trial.now)
-    for since, ask in trial.state.returning.values():
-        if trial.now < since + RETURNING_SECONDS:
-            fitting.count(ask)
-    for key, held in list(trial.state.held.items()):
-        if held.hold.version != standing.version:
-            yield _lapse(trial, key, held, LapseReason.POLICY_CHANGED)
-            continue
-        until = held.hold.until
-        if until is None or until > trial.now or key in trial.state.releasing:
-            continue
-        if not fitting.breaches(standing.policy, held.ask, held.verified):
-            fitting.count(held.ask)
-            yield _lapse(trial, key, held, LapseReason.TIME_PASSED)
-
-
-def _lapse(trial: Trial, key: str, held: Held, reason: LapseReason) -> HoldLapsed:
-    return HoldLapsed(request_key=key, ticket=held.ask.ticket, reason=reason, judged_at=trial.now)
-
-
-def _releases(trial: Trial, standing: PolicyAdopted) -> Iterator[PolicyFact]:
-    """What enough operators approved; unless it breaches by now what none of them has seen."""
-    for key, release in list(trial.state.releasing.items()):
-        held = trial.state.held[key]
-        needed = held.hold.approvals_needed
-        if held.hold.version != standing.version or not 0 < needed <= len(release.approved_by):
-            continue
-        seen = {(breach.rule, breach.scope) for breach in held.hold.breaches}
-        now = trial.breaches(standing.policy, held.ask, held.verified)
-        if {(breach.rule, breach.scope) for breach in now} <= seen:
-            trial.count(held.ask)
-            yield _clearance(trial, standing, held.ask, release.approved_by)
-        else:
-            yield _lapse(trial, key, held, LapseReason.OTHERWISE_BREACHED)
-
-
-def next_moment(state: Clearing) -> int | None:
-    """When the next hold may end by itself (Unix seconds)."""
-    moments = [held.hold.until for held in state.held.values() if held.hold.until is not None]
-    return min(moments, default=None)

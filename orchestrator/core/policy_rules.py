@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from orchestrator.core.windows import Scope, Sum, Windows, scope_of
 from schemas.base import Amount
@@ -27,15 +28,24 @@ AHEAD_SECONDS = 300
 Used = Callable[[Window, Scope], Sum]
 
 
+class Told(NamedTuple):
+    """What a registry said: None where it was not asked, or could not be, which `detail` says."""
+
+    verified: bool | None = None
+    detail: str | None = None
+
+
+UNTOLD = Told()
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
-    """`now` in Unix seconds. `verified` is the registry's answer, None where it was not asked.
-    `used` says what counts in a window without this request; `used_by` who was cleared under a
-    reference."""
+    """`now` in Unix seconds. `told` is what the registry said. `used` says what counts in a window
+    without this request; `used_by` who was cleared under a reference."""
 
     ask: ClearanceRequested
     now: int
-    verified: bool | None
+    told: Told
     used: Used
     windows: Windows
     used_by: Callable[[str], tuple[str, ...]]
@@ -139,10 +149,12 @@ _LOWERED: dict[tuple[str, ...], frozenset[str]] = {}
 
 
 def _registry(policy: Policy, question: Question) -> list[Breach]:
-    if not asks_registry(policy, question.ask) or question.verified:
+    verified, detail = question.told
+    if not asks_registry(policy, question.ask) or verified:
         return []
-    account = question.ask.account
-    return [Breach(rule=PolicyRule.NOT_VERIFIED, limit="verified", value=account)]
+    unasked = verified is None and detail is not None
+    rule = PolicyRule.REGISTRY_UNASKED if unasked else PolicyRule.NOT_VERIFIED
+    return [Breach(rule=rule, limit="verified", value=question.ask.account, detail=detail)]
 
 
 def _times(policy: Policy, question: Question) -> list[Breach]:

@@ -98,6 +98,35 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
         ),
     ),
     (
+        "Policies",
+        (
+            Panel(
+                "Held mints, by rule",
+                (("max by (rule) (orchestrator_held_requests)", "{{rule}}"),),
+            ),
+            Panel(
+                "Oldest hold",
+                (("max by (rule) (orchestrator_oldest_hold_age_seconds)", "{{rule}}"),),
+                "s",
+                warn_above=900,
+            ),
+            Panel(
+                "Judging",
+                (
+                    ("max(orchestrator_policy_waiting)", "waiting to be judged"),
+                    (
+                        "max by (chain_id) (orchestrator_registry_unasked_seconds)",
+                        "registry of {{chain_id}} unasked, seconds",
+                    ),
+                    (
+                        "count by (version) (orchestrator_policy_in_force)",
+                        "processes under policy {{version}}",
+                    ),
+                ),
+            ),
+        ),
+    ),
+    (
         "Chains and lanes",
         (
             Panel(

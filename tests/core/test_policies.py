@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.commands.policies import parsed
-from orchestrator.core.clearing import Clearing, due, evolve
+from orchestrator.core.clearing import Clearing, evolve
+from orchestrator.core.clearing_answers import due
 from orchestrator.core.registry import answer_of, calldata, checked_function
 from orchestrator.core.stages import Verdict
 from orchestrator.core.windows import FORGET_AT_ONCE, Entry, Windows, scope_of

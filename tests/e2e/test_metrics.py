@@ -23,6 +23,8 @@ ONLY_WITH_AN_EVENT = {
     "webhook_failing_seconds",
     "webhook_lag_records",
     "oldest_open_request_age_seconds",
+    "oldest_hold_age_seconds",
+    "registry_unasked_seconds",
 }
 """Absent, or without a sample, until there is one."""
 

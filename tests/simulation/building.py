@@ -24,7 +24,7 @@ from tests.simulation.node import Manners
 from tests.simulation.oracle import Oracle
 from tests.simulation.outside import APPROVER, HOLDERS, Kuro, SimulatedKms
 from tests.simulation.overseer import Overseer
-from tests.simulation.policing import REGISTRY
+from tests.simulation.registry import REGISTRY
 from tests.simulation.scenario import ALL_ROLES, Scenario
 from tests.simulation.story import Story
 from tests.simulation.wire import Weather, Wire

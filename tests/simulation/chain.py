@@ -26,6 +26,8 @@ from tests.simulation.contract import (
     signer_of,
 )
 from tests.simulation.launchpad import LaunchpadStableCoin
+from tests.simulation.outside import HOLDERS
+from tests.simulation.registry import SimulatedRegistry
 
 Contract = Stablecoin | LaunchpadStableCoin
 GWEI = 10**9
@@ -105,6 +107,7 @@ class Chain:
     ) -> None:
         self.contract = contract
         self.chain_id = contract.chain_id
+        self.registry = SimulatedRegistry({HOLDERS[2].lower()})
         self._rng = rng
         self._now = now
         self._salt = 0

@@ -14,7 +14,7 @@ from orchestrator.ports import Call, Log
 from tests.simulation.aiming import Errand
 from tests.simulation.chain import GWEI, Chain, View, read_transaction
 from tests.simulation.contract import GAS_OF, Reverted
-from tests.simulation.policing import REGISTRY, registry_answer
+from tests.simulation.registry import REGISTRY
 from tests.simulation.wire import Wire
 
 T = TypeVar("T")
@@ -208,7 +208,7 @@ class SimulatedNode:
             if at is None:
                 raise RpcError(RpcProblem.UNAVAILABLE, f"no block {block} yet")
             if call.to == REGISTRY:
-                return registry_answer(call.data)
+                return self._chain.registry.answer(call.data)
             if self._chain.contract.is_view(call.data):
                 return self._chain.contract.view(at.state, call.data)
             try:

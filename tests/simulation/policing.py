@@ -41,19 +41,14 @@ from tests.simulation.overseer import APPENDING_SECONDS
 
 if TYPE_CHECKING:
     from tests.simulation.broker import Entry
+    from tests.simulation.chain import Chain
     from tests.simulation.load import Load
     from tests.simulation.worker import World
 
 EVERY = 5
-REGISTRY = "0x9fE46736679d2D9a65F0992F2272dE9f3c7fa6e0"
 UNVERIFIED = HOLDERS[2]
 OPERATORS = ("ann", "bob", "cleo", " Ann")
 """The first and the last are one person."""
-YES, NO = "0x" + "0" * 63 + "1", "0x" + "0" * 64
-
-
-def registry_answer(data: str) -> str:
-    return NO if data.lower().endswith(UNVERIFIED[2:].lower()) else YES
 
 
 def policy_of(seed: int) -> Policy | None:
@@ -111,10 +106,24 @@ class Policing:
         for number in range(rng.choice((0, 1, 2))):
             loop.in_world(rng.uniform(0.1, 0.8) * until_seconds, self._twin, number)
         loop.in_world(rng.uniform(1, 8), self._now_and_then)
+        for chain in self._world.chains.values():
+            if rng.random() < 0.5:
+                begin = rng.uniform(0, 0.5) * until_seconds
+                loop.in_world(begin, chain.registry.breaks, rng)
+                loop.in_world(begin + rng.uniform(3, 40), self._mend, chain)
+            if rng.random() < 0.3:
+                when = rng.uniform(0.2, 1) * until_seconds
+                loop.in_world(when, chain.registry.unverified.clear)
+
+    @staticmethod
+    def _mend(chain: Chain) -> None:
+        chain.registry.broken = None
 
     def stop(self) -> None:
         if self._policy is not None:
             self._settling = True
+            for chain in self._world.chains.values():
+                self._mend(chain)
             self._settle()
 
     def apply(self, policy: Policy) -> None:
@@ -227,14 +236,24 @@ class PolicyOracle:
                 self._adopted[fact.version] = fact.policy
             case AccountVerified():
                 self._verified.setdefault((fact.request_key, fact.ticket), fact.verified)
-                if fact.verified is (fact.account.lower() == UNVERIFIED.lower()):
-                    self._violated("the registry said otherwise", id=fact.id)
+                self._said(fact)
             case RequestCleared() if fact.id not in self._facts:
                 self._cleared(fact)
             case RequestHeld():
                 self._world.story.count("holds")
+                if any(b.rule is PolicyRule.REGISTRY_UNASKED for b in fact.breaches):
+                    self._world.story.count("holds of registries that could not be asked")
             case ApprovalDrafted():
                 self._drafted(fact)
+
+    def _said(self, fact: AccountVerified) -> None:
+        registry = self._world.chains[fact.chain_id].registry
+        verified = fact.account.lower() not in registry.unverified
+        pardoned = fact.verified or fact.account == UNVERIFIED or registry.reverted
+        if (fact.verified and not verified) or not pardoned:
+            self._violated("the registry said otherwise", id=fact.id)
+        if fact.later:
+            self._world.story.count("later answers of registries")
 
     def _in_force(self, rules: bool) -> None:
         if not rules:
