@@ -31,7 +31,7 @@ LOOK_EVERY_SECONDS = 1.0
 """How soon a registry that could not be asked is asked again."""
 LOOK_AGAIN_SECONDS = 15.0
 """How often a registry is asked once more about whom it does not verify."""
-LONGEST_LOOK_SECONDS = 20.0
+LONGEST_LOOK_SECONDS = 10.0
 PATIENCE_SECONDS = 10.0
 """A registry that could not be asked for so long is no longer waited for."""
 
@@ -140,7 +140,7 @@ class Registries:
         known = self.unasked.get(chain_id)
         if known is None or known.reason != reason:
             log.warning("mints wait for the registry", chain_id=chain_id, reason=reason)
-        since = _now() if known is None else known.since
+        since = self._looked[chain_id] if known is None else known.since
         self.unasked[chain_id] = Unasked(since, reason[:DETAIL_LENGTH])
 
     async def _ask_chain(
