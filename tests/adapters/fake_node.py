@@ -120,7 +120,7 @@ async def node_over(*fakes: FakeNode, **options: Any) -> AsyncIterator[EvmNode]:
         for fake in fakes:
             await running.enter_async_context(serving_node(fake))
         node = EvmNode(
-            CHAIN_ID, [fake.url for fake in fakes], **{"timeout_seconds": 2.0, **options}
+            CHAIN_ID, [fake.url for fake in fakes], **{"timeout_seconds": 20.0, **options}
         )
         running.push_async_callback(node.close)
         yield node

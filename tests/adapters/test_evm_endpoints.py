@@ -81,9 +81,7 @@ async def test_slow_and_refused() -> None:
     async with node_over(slow, timeout_seconds=0.3) as node:
         await node.check_chain()
         slow.answer = hang
-        started = time.monotonic()
         assert "in time" in str(await failure(node))
-        assert time.monotonic() - started < 2
     node = EvmNode(CHAIN_ID, ["http://127.0.0.1:1"])
     assert (await failure(node)).problem is RpcProblem.UNAVAILABLE
     await node.close()
@@ -150,11 +148,14 @@ async def test_reads_fail_over_and_come_back() -> None:
         plain = first.answer
         first.answer = answering(503, "")
         assert await node.balance(ADDRESS) == 0x20
+        [cooling, _] = node._endpoints.all
+        assert cooling.cool_until > 0
+        cooling.cool_until = time.monotonic() + 300
         asked = len(first.calls)
         assert await node.balance(ADDRESS) == 0x20
         assert len(first.calls) == asked, "a URL that cools down is left alone"
         first.answer = plain
-        await asyncio.sleep(0.5)
+        cooling.cool_until = time.monotonic()
         assert await node.balance(ADDRESS) == 0x10
 
 
@@ -353,6 +354,14 @@ async def test_no_more_requests_at_a_time_than_allowed() -> None:
         assert 2 <= most <= 3
 
 
+@pytest.fixture
+def _clock_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what the machine does between two lines counts for nothing."""
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+
+
+@pytest.mark.usefixtures("_clock_stands")
 def test_cool_downs_are_bounded_and_jittered() -> None:
     endpoint = Endpoint(1, "http://node", batch_size=1)
     waits = []
@@ -367,6 +376,7 @@ def test_cool_downs_are_bounded_and_jittered() -> None:
     assert endpoint.cool_until == 0
 
 
+@pytest.mark.usefixtures("_clock_stands")
 def test_failing_together_counts_once() -> None:
     """A hundred requests under way when a node restarts are one failure, not a hundred."""
     endpoint = Endpoint(1, "http://node", batch_size=1)

@@ -23,10 +23,10 @@ from .conftest import serving
 
 FAST = {
     "rest_interval_seconds": 30.0,
-    "heartbeat_seconds": 0.4,
+    "heartbeat_seconds": 60.0,
     "shortest_delay_seconds": 0.05,
     "longest_delay_seconds": 0.2,
-    "timeout_seconds": 2.0,
+    "timeout_seconds": 20.0,
 }
 
 
@@ -55,7 +55,7 @@ class Listener:
                 found.append(mint)
         return found
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 8.0) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, self.source.health
@@ -97,6 +97,7 @@ async def hearing(kuro: Kuro, **options: Any) -> AsyncIterator[Listener]:
 
 
 async def test_both_ways(kuro: Kuro) -> None:
+    begun = time.time()
     early = set(await kuro.mint_many(3))
     async with hearing(kuro) as listener:
         await listener.until(lambda: listener.ids(Via.REST) >= early)
@@ -109,7 +110,7 @@ async def test_both_ways(kuro: Kuro) -> None:
             None,
         )
         assert health.socket_messages >= 50
-        assert time.time() - health.last_message_at < 10
+        assert health.last_message_at >= begun
 
 
 async def test_messages_while_down_come_by_the_list(kuro: Kuro) -> None:
@@ -143,12 +144,11 @@ async def test_garbage_between_good_ones(kuro: Kuro) -> None:
 
 
 async def test_a_half_open_socket_is_found(kuro: Kuro) -> None:
-    async with hearing(kuro) as listener:
+    """By the heartbeat: the list's own interval does not come in the test's time."""
+    async with hearing(kuro, heartbeat_seconds=0.4, rest_interval_seconds=3600.0) as listener:
         await kuro.behave(half_open=True)
         sent = set(await kuro.mint_many(5))
-        started = time.monotonic()
         await listener.until(lambda: listener.ids(Via.REST) >= sent)
-        assert time.monotonic() - started < 4
         assert listener.health.connects >= 2
 
 
@@ -277,20 +277,24 @@ async def test_reconnects_are_spaced(script_kind: str) -> None:
         started.append(time.monotonic())
         return web.Response(status=503)
 
+    def spaced(listener: Listener) -> None:
+        """However slow the machine, no delay is shorter: each begins after the one before."""
+        assert all(later - earlier >= 0.02 for earlier, later in pairwise(started))
+        assert listener.health.socket_failures >= 3
+
     if script_kind == "close":
         async with scripted(script) as listener:
-            await asyncio.sleep(1.5)
+            await listener.until(lambda: len(started) >= 6)
+            spaced(listener)
     else:
         routes = [("GET", "/events", refuse), ("GET", "/api/mint-requests/pending", no_list)]
         async with (
             serving(*routes) as url,
             listening(url.replace("http", "ws", 1) + "/events", url + "/api") as listener,
         ):
-            await asyncio.sleep(1.5)
+            await listener.until(lambda: len(started) >= 6)
             assert listener.health.last_socket_error == "HTTP 503"
-    assert 4 <= len(started) <= 20
-    assert all(later - earlier >= 0.02 for earlier, later in pairwise(started))
-    assert listener.health.socket_failures >= 3
+            spaced(listener)
 
 
 async def test_a_slow_consumer_holds_the_sender_back() -> None:
@@ -303,7 +307,7 @@ async def test_a_slow_consumer_holds_the_sender_back() -> None:
 
     async def run(websocket_url: str, rest_url: str) -> None:
         source = KuroSource(
-            websocket_url, rest_url, **{**FAST, "heartbeat_seconds": 5.0}, queue_size=10
+            websocket_url, rest_url, **{**FAST, "heartbeat_seconds": 60.0}, queue_size=10
         )
         seen: set[str] = set()
         async with aclosing(source.messages()) as messages:
@@ -368,9 +372,10 @@ async def test_closing_leaves_nothing_behind(kuro: Kuro) -> None:
     before = len(asyncio.all_tasks())
     async with hearing(kuro):
         assert len(asyncio.all_tasks()) > before
-    await asyncio.sleep(0.05)
-    assert len(asyncio.all_tasks()) == before
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
+    while len(asyncio.all_tasks()) != before:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
     while (await kuro.state())["sockets"]:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)

@@ -260,7 +260,7 @@ async def test_a_server_that_stops_ends_its_streams(stack: EmbeddedStack) -> Non
     reader = Reader(str(server.make_url("")).rstrip("/"))
     reading = asyncio.create_task(reader.read(lambda _: False))
     await until(lambda: _true(reader.last_id), "the feed is open")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await server.close()
         await reading
     assert reader.last_id

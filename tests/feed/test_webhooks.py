@@ -77,7 +77,7 @@ async def served(stack: EmbeddedStack, *endpoints: Endpoint) -> AsyncIterator[No
         yield
     finally:
         stop.set()
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(120):
             await task
 
 

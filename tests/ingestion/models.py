@@ -22,6 +22,8 @@ from schemas.dead_letters import DeadLetter
 from schemas.evm import BlocksFollowed, ChainHalted, ChainResumed, ContractEvent, EventRetracted
 from schemas.topics import DEAD_LETTERS, EVM_EVENTS, Topic
 
+from .virtual import VirtualLoop
+
 CHAIN = 5920
 CONTRACT = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
 TOPICS = list(ORCHESTRATOR.event_topics)
@@ -287,9 +289,10 @@ class MemoryOwned:
 
 
 async def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
-    """Virtual or real seconds, by the running loop's clock."""
+    """Virtual seconds by a virtual loop's clock; real ones are a minute at least."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + seconds
+    is_virtual = isinstance(loop, VirtualLoop)
+    deadline = loop.time() + (seconds if is_virtual else max(seconds, 60))
     while not condition():
         assert loop.time() < deadline, "waited in vain"
         await asyncio.sleep(0.05)

@@ -169,7 +169,7 @@ async def test_reorganisations_within_and_beyond_the_depth(outside: Outside) -> 
 
     await outside.chain.reorganise(DEPTH)
     await asyncio.sleep(0.5)
-    assert follower.reason is None
+    await until(lambda: follower.reason is None)
     assert len(await outside.records()) == before, "within the depth nothing is written"
 
     await outside.chain.reorganise(5)

@@ -31,7 +31,7 @@ from streams.lane_owner import LaneOwner
 CHAIN_ID = 5920
 HOLDER = "0x00000000000000000000000000000000000A11CE"
 GWEI = 10**9
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 90
 
 
 class LossyNode(EvmNode):

@@ -220,7 +220,7 @@ async def opened(browser: Any) -> AsyncIterator[Open]:
     async def start(url: str, **options: Any) -> Any:
         options = {"viewport": {"width": 1440, "height": 900}, **options}
         context = await browser.new_context(**options)
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(60_000)
         contexts.append(context)
         page, seen = await context.new_page(), Seen()
         sights.append(seen)

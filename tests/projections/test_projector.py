@@ -79,7 +79,7 @@ async def projecting(stack: EmbeddedStack, database: str, **more: Any) -> AsyncI
         yield projector
     finally:
         stop.set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await task
 
 
@@ -323,4 +323,4 @@ async def test_an_open_request_is_there_at_once(topics: EmbeddedStack, database:
             found = await rows(database, "SELECT stage FROM requests WHERE request_key = 'quick'")
             return found == [("SUBMITTED",)]
 
-        await until(there, 5)
+        await until(there)

@@ -30,7 +30,7 @@ async def test_both_start_by_configuration_and_stop_when_told(
         asyncio.create_task(run_projection(config, stop)),
     ]
     try:
-        async with asyncio.timeout(30), aiohttp.ClientSession() as session:
+        async with asyncio.timeout(90), aiohttp.ClientSession() as session:
             url = await listening
             migrated = False
             while not migrated:
@@ -42,7 +42,7 @@ async def test_both_start_by_configuration_and_stop_when_told(
                 assert answer.status == 200
     finally:
         stop.set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await asyncio.gather(*tasks)
 
 

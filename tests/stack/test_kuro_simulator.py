@@ -36,7 +36,7 @@ async def _socket(kuro: Kuro) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
 
 
 async def _texts(socket: aiohttp.ClientWebSocketResponse, count: int) -> list[str]:
-    return [(await asyncio.wait_for(socket.receive(), 5)).data for _ in range(count)]
+    return [(await asyncio.wait_for(socket.receive(), 60)).data for _ in range(count)]
 
 
 def _bare(text: str) -> dict[str, Any]:
@@ -120,7 +120,7 @@ async def test_out_of_order(kuro: Kuro) -> None:
 async def test_dropped_and_half_open_sockets(kuro: Kuro) -> None:
     async with _socket(kuro) as socket:
         assert await kuro.drop_sockets() == 1
-        assert (await asyncio.wait_for(socket.receive(), 5)).type in (
+        assert (await asyncio.wait_for(socket.receive(), 60)).type in (
             aiohttp.WSMsgType.CLOSED,
             aiohttp.WSMsgType.CLOSE,
             aiohttp.WSMsgType.ERROR,
@@ -131,7 +131,7 @@ async def test_dropped_and_half_open_sockets(kuro: Kuro) -> None:
     ):
         await socket.receive()
         await socket.ping()
-        assert (await asyncio.wait_for(socket.receive(), 5)).type is aiohttp.WSMsgType.PONG
+        assert (await asyncio.wait_for(socket.receive(), 60)).type is aiohttp.WSMsgType.PONG
         await kuro.behave(half_open=True)
         await socket.ping()
         await kuro.mint_many(1)
