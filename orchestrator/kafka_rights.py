@@ -56,7 +56,11 @@ RIGHTS: dict[str, Rights] = {
         writes=(REQUESTS, LANES, DEAD_LETTERS),
         group=True,
     ),
-    "sign": Rights(reads=(REQUESTS, CONTROLS), writes=(REQUESTS,), group=True),
+    "sign": Rights(
+        reads=(KURO_EVENTS, EVM_EVENTS, REQUESTS, CONTROLS),
+        writes=(REQUESTS, CONTROLS),
+        group=True,
+    ),
     "relay": Rights(
         reads=(LANES, CONTROLS),
         writes=(LANES, DEAD_LETTERS),

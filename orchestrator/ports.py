@@ -219,6 +219,17 @@ class LogReader(Protocol):
         asked for has been given. Raises LogUnavailable."""
 
 
+class TopicsReader(Protocol):
+    def follow(
+        self, topics: Sequence[Topic], places: Mapping[tuple[str, int], int]
+    ) -> AsyncGenerator[Sequence[Message], None]:
+        """Committed records of every partition of these topics, as they come, each partition from
+        its place (by topic and number; 0 where none is given) on, for ever.
+
+        An empty batch, at least every second or so, says that all that stood there when the empty
+        batch before it was given has been given. Raises LogUnavailable."""
+
+
 class FactLog(LogReader, Protocol):
     """The log, as owners of lanes and sources take it."""
 

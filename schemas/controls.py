@@ -14,9 +14,12 @@ from schemas.base import Fact
 
 EVERYTHING = "all"
 SCOPE_PATTERN = (
-    r"^(all|chain:[1-9][0-9]{0,18}|wallet:[1-9][0-9]{0,18}:0x[0-9a-fA-F]{40}|request:.{1,500})$"
+    r"^(all|chain:[1-9][0-9]{0,18}|supply:[1-9][0-9]{0,18}"
+    r"|wallet:[1-9][0-9]{0,18}:0x[0-9a-fA-F]{40}|request:.{1,500})$"
 )
-"""What a pause covers: everything, a chain, a wallet of a chain, a request."""
+"""What a pause covers: everything, a chain, a wallet of a chain, a request. `supply:` covers a
+chain too: the conservation gate gives such a pause, and a resumption that names it lifts it."""
+SETTLING = "settles."
 
 Scope = Annotated[str, Field(pattern=SCOPE_PATTERN)]
 OrderId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
@@ -27,6 +30,16 @@ RequestKey = Annotated[str, Field(min_length=1, max_length=500)]
 
 def chain_scope(chain_id: int) -> str:
     return f"chain:{chain_id}"
+
+
+def supply_scope(chain_id: int) -> str:
+    return f"supply:{chain_id}"
+
+
+def settling(order: str) -> str:
+    """The id of the one order that settles a pause of the conservation gate: it names the pause, so
+    that what was meant for an earlier one lifts no later one."""
+    return SETTLING + order
 
 
 def wallet_scope(chain_id: int, wallet: str) -> str:

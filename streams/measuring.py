@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from orchestrator.adapters.postgres_guard import PostgresGuard
 from orchestrator.metrics import Sample, watch
+from streams.conserving import Gate
 from streams.controls import Controls
 from streams.following import ChainFollower
 from streams.listening import KuroListener
@@ -52,6 +54,18 @@ def of_guard(desk: SigningDesk, guard: PostgresGuard | None) -> Iterable[Sample]
     up = None if guard is None or guard.up is None else float(guard.up)
     yield "signing_guard_up", (), up
     yield "signing_guard_refused", (), len(desk.refused)
+
+
+def of_gate(desk: SigningDesk, gate: Gate) -> Iterable[Sample]:
+    yield "gate_refused", (), len(desk.objected)
+    yield "gate_read_age_seconds", (), gate.read_age_seconds
+    ledger, doubts = gate.ledger, Counter(doubt.chain_id for doubt in gate.unsettled)
+    for chain_id in sorted({*ledger.covered, *ledger.minted, *ledger.approved}):
+        chain = (chain_id,)
+        yield "gate_doubts", chain, doubts[chain_id]
+        yield "gate_covered_units", chain, ledger.covered.get(chain_id, 0)
+        yield "gate_minted_units", chain, ledger.minted.get(chain_id, 0)
+        yield "gate_approved_units", chain, ledger.approved.get(chain_id, 0)
 
 
 def of_sequences(relayer: Relayer) -> Iterable[Sample]:

@@ -3,8 +3,9 @@
 The intent (the digest) is on the log before KMS is asked. A kill after KMS answered and before the
 append leaves the request DRAFTED: the next owner asks again for the same digest.
 
-Where there is a guard, it has the digest on its record before KMS is asked, and its refusal stands
-against everything else: it judges by that record, not by the log.
+Before that, the conservation gate looks for the fact that the approval rests on, in a fold of its
+own. Where there is a guard, it has the digest on its record before KMS is asked, and its refusal
+stands against everything else: it judges by that record, not by the log.
 """
 
 from __future__ import annotations
@@ -14,17 +15,19 @@ from collections.abc import Sequence
 
 import structlog
 
+from orchestrator.core.conserving import Objection
 from orchestrator.core.guarding import Entry
 from orchestrator.core.lifecycle import Stage
-from orchestrator.core.owing import Sign, pending
+from orchestrator.core.owing import Sign, approval_of, pending
 from orchestrator.core.terms import Terms
 from orchestrator.errors import GuardUnavailable, LogUnavailable, SigningError
-from orchestrator.metrics import GUARD_REFUSALS
+from orchestrator.metrics import GATE_REFUSALS, GUARD_REFUSALS
 from orchestrator.ports import ApprovalSigner, LogWriter, Message, SigningGuard
-from schemas.controls import OrderFact, RetryOrdered
+from schemas.controls import OrderFact, RetryOrdered, WorkResumed
 from schemas.requests import ApprovalSigned
 from schemas.topics import REQUESTS
 from streams.books import Book
+from streams.conserving import Gate
 from streams.controls import Controls
 from streams.retrying import Backoff, awoken
 
@@ -46,6 +49,7 @@ class SigningDesk:
         concurrency: int,
         controls: Controls,
         guard: SigningGuard | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self._book = book
         self._writer = writer
@@ -56,6 +60,9 @@ class SigningDesk:
         self.refused: dict[str, str] = {}
         """Requests that the guard keeps from being signed, and why: each is an alarm."""
         self._overtaken: set[str] = set()
+        self._gate = gate
+        self.objected: dict[str, Objection] = {}
+        """The same of the conservation gate."""
         self._slots = asyncio.Semaphore(concurrency)
         self._awake = asyncio.Event()
         self._underway: dict[str, asyncio.Task[None]] = {}
@@ -70,6 +77,10 @@ class SigningDesk:
         self._held.clear()
         self.refused.clear()
         self._overtaken.clear()
+        self.objected.clear()
+        if self._gate is not None:
+            held = (state for state in self._book.states() if state.signed is not None)
+            self._gate.approved(approval_of(state) for state in held)
         self._awake.set()
 
     def hear(self, order: OrderFact | None) -> None:
@@ -77,6 +88,9 @@ class SigningDesk:
         held is considered again."""
         if isinstance(order, RetryOrdered) and order.request_key in self._hurries:
             self._hurries[order.request_key].set()
+        if isinstance(order, WorkResumed):
+            for bell in self._hurries.values():
+                bell.set()
         self._book.touched |= self._held
         self._held.clear()
         self._awake.set()
@@ -106,6 +120,7 @@ class SigningDesk:
         if owed is None:
             self._delivered.pop(key, None)
             self._forgive(key)
+            self.objected.pop(key, None)
             return
         if key in self._underway or self._delivered.get(key) == owed.attempt:
             return
@@ -155,11 +170,15 @@ class SigningDesk:
     async def _sign(self, owed: Sign) -> None:
         backoff = Backoff(longest_seconds=10)
         hurry = self._hurries.setdefault(owed.request_key, asyncio.Event())
+        since = asyncio.get_running_loop().time()
         while True:
             await self._book.ready()
             if self._owed(owed.request_key) != owed:
                 return
             try:
+                if not self._conserved(owed, since, hurry):
+                    await awoken(hurry, REFUSED_SECONDS)
+                    continue
                 if not await self._guarded(owed):
                     if self._owed(owed.request_key) == owed:
                         await awoken(hurry, REFUSED_SECONDS)
@@ -169,6 +188,8 @@ class SigningDesk:
                         continue
                     if self._owed(owed.request_key) != owed or self._is_held(owed):
                         return
+                    if not self._conserved(owed, since, hurry):
+                        continue
                     signature = await self._signer.sign(owed.digest)
                     address = await self._signer.address()
                 fact = ApprovalSigned(
@@ -188,6 +209,33 @@ class SigningDesk:
             self.problem = None
             self._delivered[owed.request_key] = owed.attempt
             return
+
+    def _conserved(self, owed: Sign, since: float, hurry: asyncio.Event) -> bool:
+        """True when the gate lets it pass. What it objects to is asked again when more was read."""
+        if self._gate is None:
+            return True
+        key = owed.request_key
+        found = self._gate.judge(key, owed.approval, owed.digest, since)
+        before = self.objected.pop(key, None)
+        if found is None:
+            return True
+        if not found.alarming:
+            self._gate.wakes(hurry)
+            log.debug("not to be signed yet", request=key, reason=found.detail)
+            return False
+        self.objected[key] = found
+        if before is None or before.kind is not found.kind:
+            GATE_REFUSALS.labels(found.kind).inc()
+            log.error(
+                "the gate refuses a signature",
+                request=key,
+                attempt=owed.attempt,
+                digest=owed.digest,
+                kind=found.kind.value,
+                reason=found.detail,
+            )
+        self.problem = f"{key}: the conservation gate refuses its signature: {found.detail}"
+        return False
 
     async def _guarded(self, owed: Sign) -> bool:
         """True once the guard has the digest on its record. What it refuses is asked again now and

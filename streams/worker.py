@@ -25,18 +25,27 @@ from orchestrator.adapters.kms import KmsSigner
 from orchestrator.adapters.postgres_guard import PostgresGuard
 from orchestrator.adapters.wallets import LocalWallet
 from orchestrator.config import ChainConfig, Config, Need
+from orchestrator.core.conserving import ObjectionKind
 from orchestrator.core.guarding import RefusalKind
 from orchestrator.errors import LogUnavailable, SigningError
-from orchestrator.metrics import GUARD_REFUSALS, watch
+from orchestrator.metrics import GATE_REFUSALS, GUARD_REFUSALS, watch
 from schemas.policies import POLICIES
 from schemas.sequences import sequence_key
 from schemas.topics import CONTROLS, EVM_EVENTS, KURO_EVENTS, LANES, REQUESTS, Topic
 from streams.books import Book
 from streams.clearing import PolicyOwner
+from streams.conserving import Gate
 from streams.controls import Controls
 from streams.deciding import Decider
 from streams.lane_owner import LaneOwner
-from streams.measuring import of_controls, of_guard, of_lanes, of_policies, of_sequences
+from streams.measuring import (
+    of_controls,
+    of_gate,
+    of_guard,
+    of_lanes,
+    of_policies,
+    of_sequences,
+)
 from streams.relaying import Owner, Relayer
 from streams.retrying import Backoff
 from streams.sequencing import SequenceOwner
@@ -232,13 +241,26 @@ async def _signing(config: Config, stack: AsyncExitStack, controls: Controls) ->
     if guard is not None:
         stack.push_async_callback(guard.close)
     limit = settings.kms_concurrency
-    desk = SigningDesk(book, writer, signer, config.terms, limit, controls, guard)
+    gate, gating = _gate(config, writer, controls)
+    desk = SigningDesk(book, writer, signer, config.terms, limit, controls, guard, gate)
     stack.enter_context(watch(partial(of_guard, desk, guard)))
+    stack.enter_context(watch(partial(of_gate, desk, gate)))
     controls.hear(desk.hear)
     app = RoleApp(config, Role.SIGN, REQUESTS)
     app.owns(book.expect, desk.own)
     app.reads(REQUESTS, desk.read)
-    return app, [asyncio.create_task(desk.run(), name="sign")]
+    return app, [asyncio.create_task(desk.run(), name="sign"), gating]
+
+
+def _gate(
+    config: Config, writer: KafkaWriter, controls: Controls
+) -> tuple[Gate, asyncio.Task[Any]]:
+    for kind in ObjectionKind:
+        GATE_REFUSALS.labels(kind)
+    names = {number: terms.profile.contract_id for number, terms in config.terms.chains.items()}
+    prefix = config.settings.kafka_prefix
+    gate = Gate(KafkaLog(config.kafka, f"{prefix}-gate", prefix), writer, controls, names)
+    return gate, asyncio.create_task(gate.run(), name="conservation gate")
 
 
 def _guard(config: Config) -> PostgresGuard | None:

@@ -30,11 +30,11 @@ allow User:orchestrator-decide --operation Describe --operation DescribeConfigs 
 allow User:orchestrator-decide --operation Describe --operation DescribeConfigs --operation Read --topic controls --resource-pattern-type literal
 allow User:orchestrator-decide --operation Describe --operation DescribeConfigs --operation Write --topic dead-letters --resource-pattern-type literal
 allow User:orchestrator-decide --operation Read --group orchestrator-decide --resource-pattern-type literal
-allow User:orchestrator-sign --operation Describe --operation DescribeConfigs --topic kuro.events --resource-pattern-type literal
-allow User:orchestrator-sign --operation Describe --operation DescribeConfigs --topic evm.events --resource-pattern-type literal
+allow User:orchestrator-sign --operation Describe --operation DescribeConfigs --operation Read --topic kuro.events --resource-pattern-type literal
+allow User:orchestrator-sign --operation Describe --operation DescribeConfigs --operation Read --topic evm.events --resource-pattern-type literal
 allow User:orchestrator-sign --operation Describe --operation DescribeConfigs --operation Read --operation Write --topic requests --resource-pattern-type literal
 allow User:orchestrator-sign --operation Describe --operation DescribeConfigs --topic lanes --resource-pattern-type literal
-allow User:orchestrator-sign --operation Describe --operation DescribeConfigs --operation Read --topic controls --resource-pattern-type literal
+allow User:orchestrator-sign --operation Describe --operation DescribeConfigs --operation Read --operation Write --topic controls --resource-pattern-type literal
 allow User:orchestrator-sign --operation Describe --operation DescribeConfigs --topic dead-letters --resource-pattern-type literal
 allow User:orchestrator-sign --operation Read --group orchestrator-sign --resource-pattern-type literal
 allow User:orchestrator-relay --operation Describe --operation DescribeConfigs --topic kuro.events --resource-pattern-type literal

@@ -316,6 +316,47 @@ class KafkaLog:
         finally:
             await closed(consumer.stop())
 
+    async def follow(
+        self, topics: Sequence[Topic], places: Mapping[tuple[str, int], int]
+    ) -> AsyncGenerator[list[ConsumerRecord], None]:
+        """See `ports.TopicsReader`."""
+        seats = {
+            TopicPartition(topic.name, number): places.get((topic.name, number), 0)
+            for topic in topics
+            for number in range(topic.partitions)
+        }
+        consumer = self._kafka.consumer(
+            client_id=f"{self._client_id}-follow",
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+            fetch_max_wait_ms=TAIL_WAIT_MS,
+            request_timeout_ms=TAIL_REQUEST_TIMEOUT_MS,
+        )
+        try:
+            await consumer.start()
+            consumer.assign(list(seats))
+            for seat, place in seats.items():
+                consumer.seek(seat, place)
+            while True:
+                ends = await consumer.end_offsets(list(seats))
+                behind = True
+                while behind:
+                    behind = any([await consumer.position(seat) < ends[seat] for seat in seats])
+                    wait = TAIL_WAIT_MS if behind else 0
+                    found = await consumer.getmany(timeout_ms=wait, max_records=2000)
+                    for messages in found.values():
+                        yield messages
+                yield []
+                found = await consumer.getmany(timeout_ms=TAIL_WAIT_MS, max_records=2000)
+                for messages in found.values():
+                    yield messages
+        except (KafkaError, TimeoutError) as error:
+            names = ", ".join(topic.name for topic in topics)
+            raise LogUnavailable(f"reading {names}: {error!r}") from error
+        finally:
+            await closed(consumer.stop())
+
     async def _high_watermarks(self, topic: Topic, starts: Mapping[int, int]) -> dict[int, int]:
         consumer = self._kafka.consumer(client_id=self._client_id)
         try:

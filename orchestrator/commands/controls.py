@@ -39,6 +39,9 @@ Everything = Annotated[bool, typer.Option("--all", help="Everything.")]
 Chain = Annotated[int | None, typer.Option(help="A chain's id.")]
 Wallet = Annotated[str | None, typer.Option(help="A wallet of a chain, as 5920:0x….")]
 Request = Annotated[str | None, typer.Option(help="A request's key (redeems: redeem:5920:<id>).")]
+Supply = Annotated[
+    int | None, typer.Option(help="A chain's id: settle what the conservation gate doubts.")
+]
 OneRequest = Annotated[str, typer.Option(help="The request's key (redeems: redeem:5920:<id>).")]
 
 
@@ -154,6 +157,7 @@ def resume(
     chain: Chain = None,
     wallet: Wallet = None,
     request: Request = None,
+    supply: Supply = None,
     who: Who = None,
     order: Order = None,
     wait: Wait = 10.0,
@@ -161,15 +165,28 @@ def resume(
 ) -> None:
     """End the pause of exactly this scope. Other pauses stay: see `orchestrator controls`.
 
-    For a chain or a lane that halted by itself, see `orchestrator release`.
+    With --supply, what the conservation gate doubts about a chain is settled, up to now: what it
+    comes to doubt later pauses the chain again. For a chain or a lane that halted by itself, see
+    `orchestrator release`.
     """
     from orchestrator.adapters.kafka_orders import controls_now, order_pause
     from orchestrator.core.controls import canonical
 
     config = load([Need.KAFKA])
     signed = signed_off(who, why, order)
-    scope = _scope(config, everything, chain, wallet, request)
+    if supply is not None and any((everything, chain, wallet, request, order)):
+        raise typer.BadParameter("--supply stands alone: it names its order by what it settles")
+    scope = (
+        _scope(config, everything, chain, wallet, request)
+        if supply is None
+        else orders.supply_scope(supply)
+    )
     now = asyncio.run(controls_now(place_of(config)))
+    doubts = now.unsettled.get(scope)
+    if doubts:
+        signed["order"] = orders.settling(doubts[-1].order)
+        for doubt in () if as_json else doubts:
+            console.print(f"settles: {doubt.why}", markup=False)
     if canonical(scope) not in now.pauses and signed["order"] not in now.orders:
         paused = ", ".join(item.scope for item in now.pauses.values()) or "nothing"
         raise OrderRefused(f"{scope} is not paused; paused now: {paused}")

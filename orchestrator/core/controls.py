@@ -2,6 +2,10 @@
 
 Pauses of different scopes stand beside each other. Work goes on only when no pause covers it: a
 pause of everything is not lifted by resuming a chain, nor a chain's by resuming everything.
+
+The conservation gate's pauses (`supply:<chain>`) name what they are about by their order's id. A
+resumption lifts one when its own id names it (`settling`), and with it those before it: what came
+after a person looked stays paused.
 """
 
 from __future__ import annotations
@@ -12,14 +16,18 @@ from orchestrator.core.stages import Verdict
 from schemas.base import Record
 from schemas.controls import (
     EVERYTHING,
+    SETTLING,
     OrderFact,
     WorkPaused,
     WorkResumed,
     chain_scope,
     request_scope,
+    supply_scope,
     wallet_scope,
 )
 from schemas.policies import PolicyApplied
+
+SUPPLY = supply_scope(0)[:-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +49,15 @@ class Pause:
 @dataclass(slots=True)
 class ControlState:
     """The fold of `controls`, changed in place. `pauses` by scope; `policy` is the one in
-    force, None before the first; `orders` by their id."""
+    force, None before the first; `orders` by their id; `settled` are the gate's pauses that a
+    person settled, by their order's id."""
 
     pauses: dict[str, Pause] = field(default_factory=dict)
     policy: PolicyApplied | None = None
     orders: dict[str, OrderFact] = field(default_factory=dict)
+    settled: set[str] = field(default_factory=set)
+    unsettled: dict[str, list[Pause]] = field(default_factory=dict)
+    """The gate's pauses by scope, in log order."""
 
 
 def evolve(state: ControlState, record: Record) -> Verdict:
@@ -61,11 +73,29 @@ def evolve(state: ControlState, record: Record) -> Verdict:
         scope = canonical(fact.scope)
         pause = Pause(fact.scope, fact.order, fact.who, fact.why, record.at)
         state.pauses.setdefault(scope, pause)
+        if scope.startswith(SUPPLY):
+            state.unsettled.setdefault(scope, []).append(pause)
+    elif isinstance(fact, WorkResumed) and fact.scope.startswith(SUPPLY):
+        _settle(state, fact)
     elif isinstance(fact, WorkResumed):
         state.pauses.pop(canonical(fact.scope), None)
     elif isinstance(fact, PolicyApplied):
         state.policy = fact
     return Verdict.APPLIED
+
+
+def _settle(state: ControlState, fact: WorkResumed) -> None:
+    """What the resumption names, and all before it; the next one stands then."""
+    named = fact.order.removeprefix(SETTLING)
+    standing = state.unsettled.get(fact.scope, [])
+    places = [place for place, pause in enumerate(standing) if pause.order == named]
+    if named == fact.order or not places:
+        return
+    state.settled.update(pause.order for pause in standing[: places[0] + 1])
+    del standing[: places[0] + 1]
+    state.pauses.pop(fact.scope, None)
+    if standing:
+        state.pauses[fact.scope] = standing[0]
 
 
 def canonical(scope: str) -> str:
@@ -84,7 +114,7 @@ def covering(
         return None
     scopes = [EVERYTHING]
     if chain_id is not None:
-        scopes.append(chain_scope(chain_id))
+        scopes += [chain_scope(chain_id), supply_scope(chain_id)]
         if wallet is not None:
             scopes.append(canonical(wallet_scope(chain_id, wallet)))
     if request_key is not None:

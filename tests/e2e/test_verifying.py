@@ -10,19 +10,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
-
-from orchestrator.dev.contracts import encode_call, send_transaction
-from schemas.base import Record, encode_value, instant
 from schemas.evm import ContractEvent, EventName
 from schemas.requests import RequestReceived
 from schemas.topics import EVM_EVENTS, REQUESTS
 from tests.e2e.harness import TOKEN, World, until
+from tests.e2e.outsiders import by_hand, outsider_mints
 from tests.e2e.test_main_job import redeem
-from tests.stack.approvals import approval_digest, kms_client, sign
 
 CHAIN = 5923
-MINT = "mintWithApproval(string,address,uint256,uint256,uint256,bytes)"
 
 
 async def ended(world: World, name: str, *words: str) -> tuple[int | None, str]:
@@ -41,30 +36,6 @@ def document(text: str) -> dict[str, Any]:
     assert found, text[-2000:]
     body: dict[str, Any] = json.loads(found[0])
     return body
-
-
-async def outsider_mints(world: World) -> None:
-    """Somebody with access to the key approves a mint that Kuro never allowed."""
-    chain, kms = world.stack.chains[CHAIN], world.stack.kms
-    values = ("outsider-1", world.stack.holders.address, TOKEN, 77, 2**33)
-    digest = approval_digest("MintApproval", CHAIN, chain.contract_address, "to", values)
-    async with kms_client(kms) as client:
-        signature = await sign(client, kms, digest)
-    data = encode_call(MINT, *values, signature)
-    account = world.stack.wallets.holder_account
-    await asyncio.to_thread(
-        send_transaction, chain.rpc_url, CHAIN, account, to=chain.contract_address, data=data
-    )
-
-
-async def by_hand(world: World, topic: str, fact: Any) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=world.environment["KAFKA_BOOTSTRAP_SERVERS"])
-    await producer.start()
-    try:
-        value = encode_value(Record(fact, instant(1_800_000_000)))
-        await producer.send_and_wait(topic, value, key=fact.key.encode())
-    finally:
-        await producer.stop()
 
 
 async def test_an_audit_is_clean_and_then_names_what_was_planted(
@@ -87,7 +58,7 @@ async def test_an_audit_is_clean_and_then_names_what_was_planted(
     assert {path.name for path in out.iterdir()} == {"audit.html", "audit.json", "audit.txt"}
     assert chain["blockHash"] in (out / "audit.html").read_text()
 
-    await outsider_mints(world)
+    await outsider_mints(world, CHAIN, "outsider-1")
 
     async def followed() -> bool:
         events = [r.fact for r in await world.facts(EVM_EVENTS)]

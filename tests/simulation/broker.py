@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from random import Random
 
 from orchestrator.adapters.kafka_log import TRANSACTION_TIMEOUT_MS, partition_of
 from orchestrator.errors import Fenced, LogUnavailable
@@ -276,6 +277,26 @@ class SimulatedLog:
             yield found
             if not found and await self._broker.news(entries, place, TAIL_SECONDS):
                 await asyncio.sleep(wire.rng.random() * 0.5)
+
+    async def follow(
+        self, topics: Sequence[Topic], places: Mapping[tuple[str, int], int]
+    ) -> AsyncGenerator[list[Entry], None]:
+        """Throws dice of its own: a seed's story stays what it was before anybody followed."""
+        dice = Random(f"follow {[topic.name for topic in topics]}")
+        seats = [(topic.name, number) for topic in topics for number in range(topic.partitions)]
+        here = {seat: places.get(seat, 0) for seat in seats}
+        while True:
+            await asyncio.sleep(dice.random() * 0.1)
+            if self._wire.weather.bad and dice.random() < 0.02:
+                raise LogUnavailable(f"following {topics[0].name}: no answer")
+            ends = {seat: len(self._broker.partitions[seat].entries) for seat in seats}
+            for seat in dice.sample(seats, len(seats)):
+                entries = self._broker.partitions[seat]
+                found, here[seat] = entries.committed(here[seat], ends[seat], len(entries.entries))
+                if found:
+                    yield found
+            yield []
+            await asyncio.sleep(0.2 + dice.random() * 0.3)
 
 
 class SimulatedOwnedLog:

@@ -146,7 +146,7 @@ class Defect:
 
 DEFECTS = {
     "skip on seen": Defect(
-        lambda: Agents(decider=SkipsWhatItHasSeen), ("never came to an end",), 100, start=200
+        lambda: Agents(decider=SkipsWhatItHasSeen), ("never came to an end",), 100, start=300
     ),
     "broadcast before append": Defect(
         lambda: Agents(lane_owner=BroadcastsFirst), ("bytes at a node that are not on the log",), 3

@@ -18,6 +18,7 @@ from tests.simulation.load import Load
 from tests.simulation.operators import Operators
 from tests.simulation.policing import Policing
 from tests.simulation.scenario import Scenario
+from tests.simulation.settling import settle_doubts
 from tests.simulation.sharing import work_is_shared
 from tests.simulation.story import Story, agents_tell
 from tests.simulation.worker import Agents, World
@@ -32,6 +33,7 @@ LOUD = {
     "lane owner died",
     "refusing to sign",
     "the guard refuses a signature",
+    "the gate refuses a signature",
     "work for a wallet that is not configured here; it waits on the log",
 }
 """Errors that no fault excuses."""
@@ -71,6 +73,7 @@ class Run:
         self.policing = Policing(self.world, self.scenario.policy, seed, self.load)
         self._over = self.world.loop.create_future()
         self.world.story.on_violation = self._end
+        settle_doubts(self.world)
 
     def _end(self) -> None:
         if not self._over.done():

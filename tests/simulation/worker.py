@@ -20,6 +20,7 @@ from schemas.sequences import sequence_key
 from schemas.topics import CONTROLS, EVM_EVENTS, KURO_EVENTS, LANES, REQUESTS
 from streams.books import Book
 from streams.clearing import PolicyOwner
+from streams.conserving import Gate
 from streams.controls import Controls
 from streams.deciding import Decider
 from streams.following import ChainFollower
@@ -52,6 +53,7 @@ class Agents:
     policy_owner: type[PolicyOwner] = PolicyOwner
     fencing: bool = True
     guarded: bool = True
+    gated: bool = True
     memory: dict[str, Any] = field(default_factory=dict)
 
 
@@ -168,6 +170,7 @@ class Worker:
             world.settings.kms_concurrency,
             self.controls,
             world.guard if world.agents.guarded else None,
+            self._gate() if world.agents.gated else None,
         )
         self.controls.hear(desk.hear)
         self.books.append(book)
@@ -176,6 +179,12 @@ class Worker:
         member.reads(REQUESTS, desk.read)
         self._running(asyncio.create_task(desk.run(), name="sign"))
         member.start()
+
+    def _gate(self) -> Gate:
+        names = {number: one.profile.contract_id for number, one in self.world.terms.chains.items()}
+        gate = Gate(self.log, self.log, self.controls, names)
+        self._running(asyncio.create_task(gate.run(), name="conservation gate"))
+        return gate
 
     def _relaying(self) -> None:
         world = self.world

@@ -1,0 +1,171 @@
+"""The conservation gate: what stands between a draft on the log and the guard and KMS.
+
+It reads `kuro.events` and `evm.events` from their start into a ledger of its own
+(`core.conserving`) and asks no database and no node. A view that is behind makes what is asked of
+it wait, never pass. A doubt about a chain becomes a pause on `controls` that every role obeys and a
+person settles; the gate keeps to the doubt itself, whatever became of the pause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+import structlog
+
+from orchestrator.core.conserving import (
+    Doubt,
+    Ledger,
+    NameOf,
+    Objection,
+    ObjectionKind,
+    exceeded,
+    standing,
+)
+from orchestrator.core.contract import Approval
+from orchestrator.errors import LogUnavailable
+from orchestrator.ports import LogWriter, Message, TopicsReader
+from schemas.base import UnreadableRecord
+from schemas.controls import WorkPaused, supply_scope
+from schemas.topics import CONTROLS, EVM_EVENTS, KURO_EVENTS, TOPICS
+from streams.controls import Controls
+from streams.retrying import Backoff
+
+log = structlog.get_logger(__name__)
+
+WHO = "the conservation gate"
+STALE_SECONDS = 5.0
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class Gate:
+    """`judge` is asked right before each signature; `run` reads until cancelled."""
+
+    def __init__(
+        self,
+        reader: TopicsReader,
+        writer: LogWriter,
+        controls: Controls,
+        names: Mapping[int, NameOf],
+    ) -> None:
+        self.ledger = Ledger(names)
+        self.read_facts = 0
+        self._reader = reader
+        self._writer = writer
+        self._controls = controls
+        self._places: dict[tuple[str, int], int] = {}
+        self._complete_at: float | None = None
+        """All that stood on the log at that time is folded."""
+        self._noticed: dict[str, float] = {}
+        self._raised: dict[str, Doubt] = {}
+        self._told: set[str] = set()
+        self._bells: dict[asyncio.Event, None] = {}
+
+    def judge(
+        self, request_key: str, approval: Approval, digest: str, since: float
+    ) -> Objection | None:
+        """None when it may be signed: it counts as approved from now on. `since` is when it was
+        first seen to be owed; what rests on facts that are missing is told when all that stood on
+        the log then has been read."""
+        complete_at = self._complete_at
+        if complete_at is None or _now() - complete_at > STALE_SECONDS:
+            return Objection(ObjectionKind.NOT_READ, "the gate has not read the log to its end")
+        doubt = standing(self.doubts, approval.chain_id, self._controls.state.settled)
+        if doubt is not None:
+            return Objection(ObjectionKind.IN_DOUBT, doubt.why)
+        found = self.ledger.judge(request_key, approval, self._controls.state.settled)
+        if found is not None and found.kind is ObjectionKind.EXCEEDED_IN_TOTAL and self.unsettled:
+            why = f"{self.unsettled[0].why}; with it, the total exceeds what facts cover"
+            return Objection(ObjectionKind.IN_DOUBT, why)
+        if found is None:
+            self._raised.pop(digest, None)
+            self.ledger.approve(approval)
+        elif found.alarming and complete_at <= since:
+            return Objection(ObjectionKind.NOT_READ, f"to be read again: {found.detail}")
+        elif found.kind is ObjectionKind.EXCEEDED:
+            self._raised.setdefault(digest, exceeded(request_key, approval, digest))
+        return found
+
+    def approved(self, approvals: Iterable[Approval]) -> None:
+        """Signed before this process came to own them."""
+        for approval in approvals:
+            self.ledger.approve(approval)
+
+    @property
+    def doubts(self) -> list[Doubt]:
+        return [*self.ledger.doubts(), *self._raised.values()]
+
+    @property
+    def unsettled(self) -> list[Doubt]:
+        settled = self._controls.state.settled
+        return [doubt for doubt in self.doubts if doubt.order not in settled]
+
+    @property
+    def read_age_seconds(self) -> float | None:
+        """None before the log was read to its end."""
+        return None if self._complete_at is None else max(0.0, _now() - self._complete_at)
+
+    def wakes(self, bell: asyncio.Event) -> None:
+        """Ring it once when more has been read."""
+        self._bells[bell] = None
+
+    async def run(self) -> None:
+        backoff = Backoff(longest_seconds=2)
+        while True:
+            begun = _now()
+            try:
+                async for batch in self._reader.follow((KURO_EVENTS, EVM_EVENTS), self._places):
+                    for message in batch:
+                        self._fold(message)
+                    await asyncio.sleep(0)
+                    if not batch:
+                        self._complete(begun)
+                        await self._declare()
+                        begun = _now()
+                        backoff.reset()
+                    self._ring()
+            except LogUnavailable as error:
+                log.warning("the conservation gate cannot read the log", reason=str(error))
+            await backoff.sleep()
+
+    def _fold(self, message: Message) -> None:
+        place = (message.topic, message.partition)
+        if message.offset < self._places.get(place, 0):
+            return
+        self._places[place] = message.offset + 1
+        try:
+            fact = TOPICS[message.topic].decode(message.value).fact
+        except UnreadableRecord:  # the deciding role dead-letters it
+            return
+        if message.key == fact.key.encode():
+            self.ledger.fold(fact)
+            self.read_facts += 1
+
+    def _complete(self, asked_at: float) -> None:
+        if self._complete_at is None:
+            log.info("the conservation gate has read the log", facts=self.read_facts)
+        self._complete_at = asked_at
+
+    def _ring(self) -> None:
+        bells, self._bells = self._bells, {}
+        for bell in bells:
+            bell.set()
+
+    async def _declare(self) -> None:
+        """Pause what is in doubt. A doubt counts when all that stood on the log when it was noticed
+        has been read: topics are not read at one pace, and its fact may come with the next look."""
+        doubts = {doubt.order: doubt for doubt in self.doubts}
+        self._noticed = {order: self._noticed.get(order, _now()) for order in doubts}
+        assert self._complete_at is not None
+        for order, doubt in doubts.items():
+            late = self._noticed[order] < self._complete_at
+            if not late or order in self._told or order in self._controls.state.orders:
+                continue
+            scope = supply_scope(doubt.chain_id)
+            fact = WorkPaused(order=order, who=WHO, why=doubt.why, scope=scope)
+            await self._writer.append(CONTROLS, [fact])
+            self._told.add(order)
+            log.error("signing is paused", chain_id=doubt.chain_id, reason=doubt.why)
