@@ -241,45 +241,13 @@ CATALOGUE: dict[str, Spec] = {
             (),
             "Time of a round trip to the guard, which records many digests at once.",
         ),
-        counter(
-            "gate_refusals_total",
-            SIGN,
-            ("kind",),
-            "Signatures that the conservation gate refused, each told once by each process, by "
-            "`ObjectionKind`.",
-        ),
+        counter("gate_refusals_total", SIGN, ("kind",), "Refused by the gate, by `ObjectionKind`."),
         gauge("gate_refused", SIGN, (), "Requests that the conservation gate refuses now."),
-        gauge(
-            "gate_doubts",
-            SIGN,
-            ("chain_id",),
-            "Doubts about the chain that nobody settled: while there is one, nothing is signed for "
-            "it.",
-        ),
-        gauge(
-            "gate_read_age_seconds",
-            SIGN,
-            (),
-            "Since all that the gate reads was read to its end; above 5, nothing is signed.",
-        ),
-        gauge(
-            "gate_covered_units",
-            SIGN,
-            ("chain_id",),
-            "What Kuro's facts cover, in base units.",
-        ),
-        gauge(
-            "gate_minted_units",
-            SIGN,
-            ("chain_id",),
-            "What the chain's events say was minted, in base units.",
-        ),
-        gauge(
-            "gate_approved_units",
-            SIGN,
-            ("chain_id",),
-            "Approved by this process or on its partitions, and not minted, in base units.",
-        ),
+        gauge("gate_doubts", SIGN, _CHAIN, "Doubts unsettled: while above 0, nothing is signed."),
+        gauge("gate_read_age_seconds", SIGN, (), "Since it had read all; above 5, none is signed."),
+        gauge("gate_covered_units", SIGN, _CHAIN, "What Kuro's facts cover, in base units."),
+        gauge("gate_minted_units", SIGN, _CHAIN, "Minted by the chain's events, in base units."),
+        gauge("gate_approved_units", SIGN, _CHAIN, "Approved here, not minted, in base units."),
         histogram(
             "rpc_request_seconds",
             NODES,

@@ -60,7 +60,7 @@ def writers(topic: str) -> set[str]:
 def test_who_may_write_what_decides():
     """`repair` beside them, which is kept sealed."""
     assert writers("kuro.events") == writers("evm.events") == {"ingest", "repair"}
-    assert writers("controls") == {"operator", "repair"}
+    assert writers("controls") == {"operator", "repair", "sign"}  # sign: the gate's pauses
     assert writers("requests") == {"decide", "sign", "repair"}
     assert writers("lanes") == {"decide", "relay", "repair"}
     assert writers("dead-letters") == {"ingest", "decide", "relay", "repair"}
