@@ -59,6 +59,8 @@ class Gate:
         self._places: dict[tuple[str, int], int] = {}
         self._complete_at: float | None = None
         """All that stood on the log at that time is folded."""
+        self._held_back = False
+        """It was told that signatures wait for the gate."""
         self._noticed: dict[str, float] = {}
         self._raised: dict[str, Doubt] = {}
         self._told: set[str] = set()
@@ -72,7 +74,7 @@ class Gate:
         the log then has been read."""
         complete_at = self._complete_at
         if complete_at is None or _now() - complete_at > STALE_SECONDS:
-            return Objection(ObjectionKind.NOT_READ, "the gate has not read the log to its end")
+            return self._behind()
         doubt = standing(self.doubts, approval.chain_id, self._controls.state.settled)
         if doubt is not None:
             return Objection(ObjectionKind.IN_DOUBT, doubt.why)
@@ -88,6 +90,15 @@ class Gate:
         elif found.kind is ObjectionKind.EXCEEDED:
             self._raised.setdefault(digest, exceeded(request_key, approval, digest))
         return found
+
+    def _behind(self) -> Objection:
+        age = self.read_age_seconds
+        since = "yet" if age is None else f"for {age:.0f} s"
+        why = f"the conservation gate has not read the log to its end {since}"
+        if not self._held_back:
+            self._held_back = True
+            log.warning("signatures wait", reason=why)
+        return Objection(ObjectionKind.NOT_READ, why)
 
     def approved(self, approvals: Iterable[Approval]) -> None:
         """Signed before this process came to own them."""
@@ -148,6 +159,7 @@ class Gate:
         if self._complete_at is None:
             log.info("the conservation gate has read the log", facts=self.read_facts)
         self._complete_at = asked_at
+        self._held_back = False
 
     def _ring(self) -> None:
         bells, self._bells = self._bells, {}

@@ -353,7 +353,7 @@ class KafkaLog:
                     yield messages
         except (KafkaError, TimeoutError) as error:
             names = ", ".join(topic.name for topic in topics)
-            raise LogUnavailable(f"reading {names}: {error!r}") from error
+            raise _unavailable(f"reading {names}", error, self._kafka) from error
         finally:
             await closed(consumer.stop())
 

@@ -3,7 +3,7 @@
 It reads `kuro.events` and `evm.events` alone and shares no rule with the fold of `requests`: what a
 mistake there, or someone who writes there, would let through has to pass here as well. Each fact
 backs one mint: of its own id, chain, recipient and amount. A mint on a chain that no fact backs is
-a doubt; so is a supply that is not what the events add up to. While a doubt about a chain stands,
+a doubt, and so is a signature out there that no fact allows. While a doubt about a chain stands,
 nothing is signed for it; a person settles it by naming it (`schemas.controls.settling`).
 
 Amounts are base units. Memory: one entry for each fact and one for each mint.
@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from orchestrator.core.contract import Approval
+from orchestrator.core.hashing import keccak
 from orchestrator.core.keys import mint_key, redeem_key
 from schemas.base import UINT256_MAX, Fact, RequestType
 from schemas.evm import ContractEvent, EventName, EventRetracted
@@ -62,6 +63,8 @@ class ObjectionKind(StrEnum):
     """The gate has not read the log far enough yet."""
     DONE = "DONE"
     """The request was executed; its own end is still to come."""
+    TAKEN_BACK = "TAKEN_BACK"
+    """A reorganisation took back the event that asks for this redeem."""
     IN_DOUBT = "IN_DOUBT"
     """A doubt about the chain stands."""
     NO_FACT = "NO_FACT"
@@ -76,7 +79,14 @@ class ObjectionKind(StrEnum):
     """With this, more would be minted and approved on all chains than facts cover."""
 
 
-QUIET = frozenset({ObjectionKind.NOT_READ, ObjectionKind.DONE, ObjectionKind.IN_DOUBT})
+QUIET = frozenset(
+    {
+        ObjectionKind.NOT_READ,
+        ObjectionKind.DONE,
+        ObjectionKind.TAKEN_BACK,
+        ObjectionKind.IN_DOUBT,
+    }
+)
 """No alarm of a request's own; a doubt is one of its chain."""
 
 
@@ -113,8 +123,11 @@ class Ledger:
         """Request ids by another name that a contract has for them."""
         self._backed: dict[Named, Mint] = {}
         self._unbacked: dict[Named, dict[str, Mint]] = {}
-        self._asked: dict[Named, tuple[str, Claim]] = {}
-        self._flying: dict[Named, int] = {}
+        self._asked: dict[Named, dict[str, Claim]] = {}
+        """By the seats of the events, which a reorganisation may take back."""
+        self._flying: dict[Named, Claim] = {}
+        self._unallowed: dict[Named, str] = {}
+        """Of what flies, the request ids of what no fact allows."""
 
     # Folding
 
@@ -126,7 +139,8 @@ class Ledger:
                 self._mint(fact)
             case ContractEvent(event=EventName.REDEEM_REQUESTED):
                 claim = Claim(fact.chain_id, fact.account.lower(), fact.amount)
-                self._asked.setdefault((fact.chain_id, fact.request_id), (fact.seat, claim))
+                seats = self._asked.setdefault((fact.chain_id, fact.request_id), {})
+                seats[fact.seat] = claim
             case EventRetracted():
                 self._retract(fact)
 
@@ -140,7 +154,10 @@ class Ledger:
         name = self._name(claim.chain_id, fact.request_id)
         if name != fact.request_id:
             self._called.setdefault((claim.chain_id, name), []).append(fact.request_id)
-        self._back((claim.chain_id, name))
+        named = (claim.chain_id, name)
+        if named in self._unallowed and self._flying[named] == claim:
+            del self._unallowed[named]
+        self._back(named)
 
     def _name(self, chain_id: int, request_id: str) -> str:
         name_of = self._names.get(chain_id)
@@ -174,18 +191,20 @@ class Ledger:
             del self._unbacked[name]
 
     def _claims(self, name: Named) -> list[Claim]:
-        request_ids = self._called.get(name, [name[1]])
-        return [self._facts[key] for key in request_ids if key in self._facts]
+        """Of the facts that may stand behind what a contract calls so: an id may be its own name,
+        and another's as well."""
+        request_ids = [name[1], *self._called.get(name, ())]
+        claims = [self._facts[key] for key in request_ids if key in self._facts]
+        return [claim for claim in claims if claim.chain_id == name[0]]
 
     def _retract(self, fact: EventRetracted) -> None:
         name = (fact.chain_id, fact.request_id)
-        asked, held = self._asked.get(name), self._backed.get(name)
-        if asked is not None and asked[0] == fact.seat:
-            del self._asked[name]
+        held = self._backed.get(name)
+        self._asked.get(name, {}).pop(fact.seat, None)
         mint: Mint | None = None
         if held is not None and held.seat == fact.seat:
             mint = self._backed.pop(name)
-            self._fly(name, mint.claim.amount)
+            self._fly(name, mint.claim)
         elif name in self._unbacked:
             mint = self._unbacked[name].pop(fact.seat, None)
         if mint is not None:
@@ -198,22 +217,30 @@ class Ledger:
         """Told of what is signed, or is on its way to be: until it is minted, it may execute."""
         if approval.type is RequestType.MINT:
             name = (approval.chain_id, self._name(approval.chain_id, approval.request_id))
+            claim = Claim(approval.chain_id, approval.account.lower(), approval.amount)
             if name not in self._backed:
-                self._fly(name, approval.amount)
+                self._fly(name, claim)
+                if claim not in self._claims(name):
+                    self._unallowed[name] = approval.request_id
 
-    def _fly(self, name: Named, amount: int) -> None:
+    def _fly(self, name: Named, claim: Claim) -> None:
         self._land(name)
-        self._flying[name] = amount
-        self.approved[name[0]] += amount
+        self._flying[name] = claim
+        self.approved[name[0]] += claim.amount
 
     def _land(self, name: Named) -> None:
-        self.approved[name[0]] -= self._flying.pop(name, 0)
+        flown = self._flying.pop(name, None)
+        self._unallowed.pop(name, None)
+        if flown is not None:
+            self.approved[name[0]] -= flown.amount
 
     # Judging
 
     def doubts(self) -> list[Doubt]:
-        """Of mints without a fact."""
-        return [_unbacked(mint) for held in self._unbacked.values() for mint in held.values()]
+        """Of mints without a fact, and of signatures without one."""
+        mints = [mint for held in self._unbacked.values() for mint in held.values()]
+        flying = [(one, self._flying[name]) for name, one in self._unallowed.items()]
+        return [*map(_unbacked, mints), *(_unallowed(*one) for one in flying)]
 
     def judge(
         self, request_key: str, approval: Approval, settled: Collection[str] = ()
@@ -237,16 +264,21 @@ class Ledger:
 
     def _judge_redeem(self, request_key: str, approval: Approval) -> Objection | None:
         name = (approval.chain_id, self._name(approval.chain_id, approval.request_id))
-        if name not in self._asked:
+        seats = self._asked.get(name)
+        if seats is None:
             text = f"no event of chain {approval.chain_id} asks for {approval.request_id}"
             return Objection(ObjectionKind.NO_FACT, text)
+        if not seats:
+            text = f"a reorganisation took back the event that asks for {approval.request_id}"
+            return Objection(ObjectionKind.TAKEN_BACK, text)
         key = redeem_key(approval.chain_id, approval.request_id)
-        return _differs(request_key, key, approval, self._asked[name][1])
+        return _differs(request_key, key, approval, next(iter(seats.values())))
 
     def _exceeds(self, name: Named, amount: int, settled: Collection[str]) -> Objection | None:
         """Minted, approved, and this: per chain, and over all chains."""
         chain_id, excused = name[0], self._excused(settled)
-        before = self._flying.get(name, 0)
+        flown = self._flying.get(name)
+        before = 0 if flown is None else flown.amount
         chains = {*self.covered, *self.minted, *self.approved}
         sums = {one: self.minted[one] - excused[one] + self.approved[one] for one in sorted(chains)}
         for kind, numbers in (
@@ -263,10 +295,16 @@ class Ledger:
 
     def _excused(self, settled: Collection[str]) -> dict[int, int]:
         found: dict[int, int] = defaultdict(int)
-        for held in self._unbacked.values() if settled else ():
+        if not settled:
+            return found
+        for held in self._unbacked.values():
             for mint in held.values():
                 if _unbacked(mint).order in settled:
                     found[mint.claim.chain_id] += mint.claim.amount
+        for name, request_id in self._unallowed.items():
+            claim = self._flying[name]
+            if _unallowed(request_id, claim).order in settled:
+                found[claim.chain_id] += claim.amount
         return found
 
 
@@ -296,6 +334,16 @@ def _unbacked(mint: Mint) -> Doubt:
         f"unbacked.{chain_id}.{mint.tx_hash[2:18]}.{mint.log_index}",
         f"minted without a fact of Kuro: {mint.claim.amount} for {mint.claim.account} in block "
         f"{mint.block_number}, transaction {mint.tx_hash}",
+    )
+
+
+def _unallowed(request_id: str, claim: Claim) -> Doubt:
+    named = keccak(f"{request_id} {claim.account} {claim.amount}".encode()).hex()[:16]
+    return Doubt(
+        claim.chain_id,
+        f"unallowed.{claim.chain_id}.{named}",
+        f"signed without a fact of Kuro: {claim.amount} for {claim.account} under the id "
+        f"{request_id}; whoever holds the signature may mint until its deadline",
     )
 
 

@@ -195,8 +195,45 @@ def test_a_redeem_rests_on_its_own_event():
     assert kind_of(book, asked, key) is None
     assert kind_of(book, replace(asked, amount=101), key) is ObjectionKind.OTHER_CONTENT
     assert kind_of(book, asked, "redeem-1") is ObjectionKind.OTHER_KEY
+    again = happened("redeem-1", event=EventName.REDEEM_REQUESTED, block=9)
+    book.fold(again)
     book.fold(taken_back(event))
-    assert kind_of(book, asked, key) is ObjectionKind.NO_FACT
+    assert kind_of(book, asked, key) is None
+    book.fold(taken_back(again))
+    assert kind_of(book, asked, key) is ObjectionKind.TAKEN_BACK
+
+
+def test_a_signature_that_no_fact_allows_is_a_doubt_until_its_fact_comes():
+    """As one from before the gate, or by another process that was taken over."""
+    book = ledger(allowed("m-1"))
+    book.approve(approval("forged", 150))
+    book.approve(approval("m-1"))
+    [doubt] = book.doubts()
+    assert doubt.chain_id == CHAIN and "forged" in doubt.why and len(doubt.order) <= 64
+    book.approve(approval("m-1", 90))
+    assert len(book.doubts()) == 2
+    book.fold(allowed("forged", 150))
+    assert len(book.doubts()) == 1
+    book.approve(approval("m-1"))
+    assert not book.doubts()
+
+
+def test_a_signature_without_a_fact_takes_no_room_once_a_person_settled_it():
+    book = ledger(allowed("m-1"))
+    book.approve(approval("forged", 150))
+    settled = frozenset(doubt.order for doubt in book.doubts())
+    assert kind_of(book, approval("m-1")) is ObjectionKind.EXCEEDED
+    assert kind_of(book, approval("m-1"), settled=settled) is None
+
+
+def test_a_name_that_is_the_id_of_one_fact_and_the_hash_of_another():
+    """Either may be minted there, and only one of them."""
+    name = contract_id("m-1")
+    book = ledger(allowed("m-1"), allowed(name, 300), names={CHAIN: contract_id})
+    book.fold(happened(name, 300))
+    assert not book.doubts()
+    book.fold(happened(name, 100, block=9))
+    assert len(book.doubts()) == 1
 
 
 def test_where_a_contract_has_its_own_names():
