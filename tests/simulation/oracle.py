@@ -40,6 +40,7 @@ from schemas.sequences import SequenceFact
 from schemas.topics import LANES, TOPICS
 from tests.simulation.broker import Entry
 from tests.simulation.chain import Block, Chain
+from tests.simulation.conservation import Conservation
 from tests.simulation.overseer import Overseer
 from tests.simulation.sequence_oracle import SequenceOracle
 from tests.simulation.story import Story
@@ -80,6 +81,7 @@ class Oracle:
             number: SequenceOracle(chain, self._violated, partial(self.deep.__contains__, number))
             for number, chain in chains.items()
         }
+        self.conservation = Conservation(self._violated, chains)
         self.records = 0
         self.attempts = 0
         self._digests: set[str] = set()
@@ -111,6 +113,7 @@ class Oracle:
                 self.sequences[fact.chain_id].witness(fact)
             case MintOk():
                 self.allowed[fact.request_id].append(fact)
+                self.conservation.allows(fact)
             case OrderFact():
                 self.overseer.order(record)
                 if isinstance(fact, CancelOrdered):
@@ -243,6 +246,9 @@ class Oracle:
         ):
             self._violated("KMS asked for two live digests", id=draft.id, digest=digest)
         others.add(digest)
+        received = self.requests[draft.request_key].received
+        assert received is not None
+        self.conservation.asks(received)
 
     def _lives(self, draft: ApprovalDrafted) -> bool:
         """By what is final on the chain: it may still execute."""
@@ -261,6 +267,7 @@ class Oracle:
                 continue
             if event.request_id in self._foreign(chain):
                 continue
+            self.conservation.mints(chain, event.request_id, event.amount)
             name_of = chain.contract.profile.contract_id
             names = [name for name in self.allowed if name_of(name) == event.request_id]
             facts = [fact for name in names for fact in self.allowed[name]]
@@ -319,7 +326,7 @@ class Oracle:
 
     def _supply(self, chain: Chain) -> None:
         minted: dict[str, int] = defaultdict(int)
-        told, others = 0, self._foreign(chain) - self._own_ids(chain)
+        told, others = chain.given, self._foreign(chain) - self._own_ids(chain)
         for block in chain.blocks:
             for log in block.logs:
                 event = event_of(chain.contract.profile, log.topics, log.data)
