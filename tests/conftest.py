@@ -1,4 +1,5 @@
-"""No generated example fails a test by being slow: the machine may be busy. And what tests start
+"""No generated example fails a test by being slow: the machine may be busy; and the examples are
+the same in every run, others with `--hypothesis-profile=explore`. And what tests start
 can be interrupted, even where the tests themselves were started in the background of a shell, which
 has its jobs ignore SIGINT and their children with them."""
 
@@ -6,9 +7,10 @@ from __future__ import annotations
 
 import signal
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("patient", deadline=None)
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("patient", settings.get_profile("explore"), derandomize=True)
 settings.load_profile("patient")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -38,6 +38,15 @@ def is_listening(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def chosen_port() -> int:
+    """A free one below the range of outgoing connections, by chance: whoever is given one the next
+    moment is given another."""
+    while True:
+        port = random.randint(_LOWEST, _HIGHEST)
+        if is_free(port):
+            return port
+
+
 def assign_ports(names: list[str], wanted: Mapping[str, int], file: Path) -> dict[str, int]:
     """A port for each name: the wanted one, else that of last time if free, else a free one.
 
@@ -60,7 +69,7 @@ def assign_ports(names: list[str], wanted: Mapping[str, int], file: Path) -> dic
         port = ports.get(name) or remembered.get(name, 0)
         others = {value for key, value in ports.items() if key != name}
         while not port or port in others or not is_free(port):
-            port = random.randint(_LOWEST, _HIGHEST)
+            port = chosen_port()
         ports[name] = port
     file.write_text(json.dumps(remembered | ports, indent=2) + "\n")
     return ports

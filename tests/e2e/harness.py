@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
@@ -13,6 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from orchestrator.adapters.kafka_log import KafkaLog
 from orchestrator.core.launchpad_profile import contract_id
 from orchestrator.dev.http_client import HttpError, request_json, rpc
+from orchestrator.dev.ports import chosen_port
 from orchestrator.dev.service import Service, service_environment
 from orchestrator.dev.stack import EmbeddedStack
 from schemas.base import Position, Record
@@ -25,9 +25,9 @@ PATIENCE_SECONDS = 90
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Not one of the system's own choice: until it is listened on, any client of the machine may
+    be given that."""
+    return chosen_port()
 
 
 class World:

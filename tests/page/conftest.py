@@ -207,6 +207,8 @@ class Seen:
 BUSY = re.compile(r"Failed to load resource: .* status of 50[34]\b")
 """Of an API that a busy machine kept waiting; the page shows it and asks again."""
 
+PATIENCE_MILLISECONDS = 60_000
+
 Open = Callable[..., Awaitable[Any]]
 
 
@@ -217,10 +219,14 @@ async def opened(browser: Any) -> AsyncIterator[Open]:
     of `seen.errors` itself."""
     contexts, sights = [], []
 
+    from playwright.async_api import expect
+
+    expect.set_options(timeout=PATIENCE_MILLISECONDS)
+
     async def start(url: str, **options: Any) -> Any:
         options = {"viewport": {"width": 1440, "height": 900}, **options}
         context = await browser.new_context(**options)
-        context.set_default_timeout(60_000)
+        context.set_default_timeout(PATIENCE_MILLISECONDS)
         contexts.append(context)
         page, seen = await context.new_page(), Seen()
         sights.append(seen)

@@ -9,6 +9,7 @@ from typing import Any
 
 from playwright.async_api import expect
 
+from orchestrator.dev.ports import chosen_port
 from orchestrator.tokens import Scope, Token, new_token, sha256_of
 from projections.access import Access
 from projections.api import make_app
@@ -58,7 +59,7 @@ async def test_every_panel_shows_that_it_waits(opened: Open, filled: Service) ->
 
 async def test_an_api_that_goes_and_comes_back(opened: Open, filled: Service) -> None:
     """First absent, then there, then gone, then back: the page heals without being loaded anew."""
-    port = await free_port()
+    port = chosen_port()
     address = f"http://127.0.0.1:{port}"
     async with serving(make_app(Store(filled.database), None, CHAINS), port):
         page = await opened(address)
@@ -75,14 +76,6 @@ async def test_an_api_that_goes_and_comes_back(opened: Open, filled: Service) ->
         await expect(page.locator("#story .fact").first).to_be_visible()
         without(page, "ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE")
         await page.close()
-
-
-async def free_port() -> int:
-    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-    port: int = server.sockets[0].getsockname()[1]
-    server.close()
-    await server.wait_closed()
-    return port
 
 
 async def test_a_database_that_does_not_answer(opened: Open, filled: Service) -> None:

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from orchestrator.cli import app as command_line
 from orchestrator.config import Settings, load
+from orchestrator.dev.ports import chosen_port
 from orchestrator.errors import ConfigurationError
 from orchestrator.tokens import Scope, Token, find_token, new_token, parse_tokens, sha256_of
 from projections.access import Access, access_of, client_address, require_scope
@@ -145,9 +146,7 @@ def redis_url(tmp_path: Path) -> Iterator[str]:
             "NEITHER redis-server NOR valkey-server IS INSTALLED: the shared store of the "
             "rate limits is not tested here (Debian: apt-get install redis-server)"
         )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = chosen_port()
     command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", tmp_path]
     process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
