@@ -208,7 +208,7 @@ class LaneOwner:
             self.reason = state.halted.reason
             await self._append(owned, self._fitness.give_back(state, self.reason, self._view))
             return
-        await self._replace(owned, self._orders.overruled(state))
+        await self._replace(owned, self._orders.overruled(state), overruled=True)
         held = self._orders.held(self._view)
         self.reason = behind(state, self._view) or held
         if held is not None:
@@ -310,10 +310,12 @@ class LaneOwner:
         owned: OwnedLog,
         versions: Sequence[TransactionPrepared],
         gas_refused: bool = False,
+        overruled: bool = False,
     ) -> None:
         """Append replacements; the pass broadcasts them. What cannot have one says why, and is
-        sent again like everything that is out."""
-        stopped = self._capped if gas_refused else self._capped | self._refused
+        sent again like everything that is out; but what is overruled is never sent again, so a
+        node's refusal of it does not keep the no-op from its nonce."""
+        stopped = self._capped if gas_refused or overruled else self._capped | self._refused
         versions = [version for version in versions if version.tx_hash not in stopped]
         if not versions or self._view is None:
             return

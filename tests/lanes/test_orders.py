@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
+from orchestrator.adapters.evm_rpc import EvmNode
 from orchestrator.core.orchestrator_profile import ORCHESTRATOR
 from orchestrator.errors import RpcError, RpcProblem
 from schemas.controls import WorkPaused, WorkResumed, request_scope, wallet_scope
@@ -87,6 +89,30 @@ async def test_what_is_cancelled_with_a_nonce_makes_room_for_a_no_op(stack, key)
         [fact] = await lane.facts(RelayRefused)
         assert (fact.relay, fact.reason) == ("void-2:1", RelayRefusal.CANCELLED)
         await not_minted(lane, "void-2")
+
+
+class BehindNode(EvmNode):
+    """Takes every nonce for used, while it is told to."""
+
+    refusing = True
+
+    async def send_raw(self, raws: Sequence[str]) -> list[str | RpcError]:
+        if self.refusing:
+            return [RpcError(RpcProblem.NONCE_TOO_LOW, "nonce too low") for _ in raws]
+        return await super().send_raw(raws)
+
+
+async def test_what_a_node_refused_makes_room_for_a_no_op_as_well(stack, key):
+    """Cancelled, it is never sent again: its nonce would be nobody's, and the lane would stand."""
+    async with Bench(stack, key, node=BehindNode) as lane:
+        await lane.relay("refused-1", "refused-2")
+        await lane.until(lambda: "too low" in (lane.owner.reason or ""), "refused", mining=True)
+        await cancel(lane, "refused-1")
+        await lane.until(lambda: lane.owner.state.slots[0].newest.relay is None, "a no-op")
+        lane.node.refusing = False
+        await lane.until(refused(lane, "refused-1"), "given back", mining=True)
+        await lane.settled("refused-2")
+        await not_minted(lane, "refused-1")
 
 
 async def test_a_cancellation_that_comes_too_late_changes_nothing(stack, key):

@@ -7,35 +7,22 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from tests.simulation.chunks import run_chunk
 from tests.simulation.report import Report, Result
 from tests.simulation.running import simulate
 
 console = Console()
 CHUNK = 10
+CHUNKS_A_PROCESS = 30
+"""A process that has done so many makes room for a fresh one: what is remembered adds up."""
 STORY_LINES = 80
-
-
-def run_chunk(seeds: range) -> list[Result]:
-    results = []
-    for seed in seeds:
-        found = simulate(seed)
-        results.append(
-            Result(
-                seed,
-                tuple(found.violations),
-                found.counts,
-                found.seconds,
-                found.steps,
-                found.requests,
-            )
-        )
-    return results
 
 
 def results_of(seeds: range, jobs: int) -> Iterator[list[Result]]:
@@ -43,7 +30,8 @@ def results_of(seeds: range, jobs: int) -> Iterator[list[Result]]:
     if jobs == 1:
         yield from map(run_chunk, chunks)
         return
-    with ProcessPoolExecutor(jobs) as pool:
+    fresh = {"mp_context": get_context("spawn"), "max_tasks_per_child": CHUNKS_A_PROCESS}
+    with ProcessPoolExecutor(jobs, **fresh) as pool:
         yield from pool.map(run_chunk, chunks)
 
 

@@ -99,8 +99,11 @@ class Faults:
         return None
 
     def _expel(self, worker: Worker) -> None:
+        """Who is awake by then hears of it with its next heartbeat, and joins again."""
         for member in worker.members:
             member.group.leave(member)
+        if worker.process.alive and not worker.process.paused:
+            self._world.loop.in_world(self._rng.uniform(0.2, 6), self._join_again, worker)
 
     def _restart(self, place: int) -> None:
         if place in self._down:
@@ -170,6 +173,7 @@ class Faults:
         """For a while, calls take more gas than estimates say: they are mined as failures."""
         chain = self._rng.choice(list(self._world.chains.values()))
         chain.dearer = 200_000
+        self._world.oracle.dear.add(chain.chain_id)
         self._world.story.tell("gas is misjudged", chain=chain.chain_id)
         self._world.story.count("gas misjudged")
         self._world.loop.in_world(self._rng.uniform(1, 6), setattr, chain, "dearer", 0)

@@ -38,6 +38,7 @@ from schemas.requests import (
 )
 from schemas.sequences import SequenceFact
 from schemas.topics import LANES, TOPICS
+from streams.judging import RESUMED_AT_MOST
 from tests.simulation.broker import Entry
 from tests.simulation.chain import Block, Chain
 from tests.simulation.conservation import Conservation
@@ -77,6 +78,8 @@ class Oracle:
         """Base64 of bytes, and ids, that may stand among the dead letters."""
         self.deep: set[int] = set()
         """Chains that were reorganised deeper than the depth: nothing was final there."""
+        self.dear: set[int] = set()
+        """Chains where calls took more gas than estimates said, for a while."""
         self.sequences = {
             number: SequenceOracle(chain, self._violated, partial(self.deep.__contains__, number))
             for number, chain in chains.items()
@@ -162,7 +165,8 @@ class Oracle:
         chain = self._chains[received.chain_id]
         final, in_order = chain.final, chain.contract.profile.sequential
         used = in_order and final.state.approvals.get(received.user, 0) > old.approval_nonce
-        if final.head.timestamp <= old.deadline and not used:
+        live = final.head.timestamp <= old.deadline and not used
+        if live and not self._is_undone(chain):
             self._violated("two live approvals", id=fact.id, deadline=old.deadline)
         proof = before.refusal
         proved = chain.blocks[proof.block_number] if in_order and proof is not None else final
@@ -241,14 +245,23 @@ class Oracle:
             return
         draft = self._drafts[digest]
         others = self._asked[draft.request_key]
-        if self._lives(draft) and any(
-            self._lives(self._drafts[other]) for other in others - {digest}
-        ):
+        live = [other for other in others - {digest} if self._lives(self._drafts[other])]
+        if live and self._lives(draft) and not self._is_undone(self._chain_of(draft)):
             self._violated("KMS asked for two live digests", id=draft.id, digest=digest)
         others.add(digest)
         received = self.requests[draft.request_key].received
         assert received is not None
         self.conservation.asks(received)
+
+    def _chain_of(self, draft: ApprovalDrafted) -> Chain:
+        received = self.requests[draft.request_key].received
+        assert received is not None
+        return self._chains[received.chain_id]
+
+    def _is_undone(self, chain: Chain) -> bool:
+        """Nonces in order that were used in what a too deep reorganisation took back: the approvals
+        that they had ended live again, and the contract takes an id once."""
+        return chain.contract.profile.sequential and chain.chain_id in self.deep
 
     def _lives(self, draft: ApprovalDrafted) -> bool:
         """By what is final on the chain: it may still execute."""
@@ -299,7 +312,7 @@ class Oracle:
     def at_the_end(self, rejected: set[str]) -> None:
         for key, state in self.requests.items():
             wanted = Stage.REJECTED if key in rejected else Stage.COMPLETED
-            if state.stage is not wanted and not self._was_cancelled(state):
+            if state.stage is not wanted and not self._may_have_failed(state):
                 self._violated("ended otherwise", request=key, stage=state.stage, why=state.ending)
         for chain in self._chains.values():
             self._supply(chain)
@@ -307,10 +320,16 @@ class Oracle:
             if letter.raw_base64 not in self.planted and not self._is_planted(letter):
                 self._violated("a dead letter", why=letter.detail, reason=letter.reason)
 
-    def _was_cancelled(self, state: RequestState) -> bool:
+    def _may_have_failed(self, state: RequestState) -> bool:
+        """An operator cancelled it; or the nodes misjudged its gas again and again."""
         ending = state.ending
-        failed = isinstance(ending, RequestFailed) and ending.reason is FailureReason.CANCELLED
-        return failed and state.stage is Stage.FAILED and state.key in self.cancelled
+        if not isinstance(ending, RequestFailed) or state.stage is not Stage.FAILED:
+            return False
+        if ending.reason is FailureReason.CANCELLED:
+            return state.key in self.cancelled
+        assert state.received is not None
+        dear = state.received.chain_id in self.dear
+        return dear and ending.detail.endswith(f"it ran out of gas {RESUMED_AT_MOST + 1} times")
 
     def _is_planted(self, letter: DeadLetter) -> bool:
         if letter.reason is DeadLetterReason.OUT_OF_ORDER and "Reported" in letter.detail:

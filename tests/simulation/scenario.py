@@ -114,8 +114,10 @@ class Scenario:
             gas_misjudged_every=often(0.15, 8, 30),
             policy=policy_of(seed),
         )
-        if scenario.launchpad and (scenario.cancels_every or scenario.foreign_mints):
-            # A nonce whose request was given up, or was minted by another signer under another
-            # nonce, may hold up those behind it until their approvals' time is over.
+        given_up = scenario.cancels_every or scenario.foreign_mints or scenario.policy
+        if scenario.launchpad and given_up:
+            # A nonce whose request was given up (a policy may hold it for good), or was minted by
+            # another signer under another nonce, may hold up those behind it until their
+            # approvals' time is over.
             return replace(scenario, ttl_seconds=min(600, scenario.ttl_seconds))
         return scenario

@@ -38,6 +38,9 @@ REMEMBERED = {
     31586: "what a partition owed halfway through its replay was drafted, and signed",
     31892: "the oracle took another signer's mint for what a failed call of ours had done",
     33625: "a claim that came late, from a process that had slept, was told as an alarm",
+    44679: "the model dropped a process that was awake from its group, and never let it join again",
+    56252: "a cancelled call that a node had refused got no no-op, and its lane stood still",
+    42513: "as 56252",
     1090: "a call out of gas behind another failure of its account was never judged",
 }
 """Seeds that once failed, and what they found."""
