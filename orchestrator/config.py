@@ -109,8 +109,6 @@ class Settings(BaseModel):
     approval_ttl_seconds: Annotated[int, Field(ge=60)] = 86_400
     confirmations: Annotated[int, Field(ge=0, le=100_000)] = 6
     head_poll_seconds: Annotated[float, Field(ge=0.05, le=60)] = 0.25
-    supply_compare_seconds: Annotated[float, Field(ge=1, le=3600)] = 60.0
-    supply_trusted_seconds: Annotated[float, Field(ge=60, le=86_400)] = 900.0
     lane_in_flight_limit: Annotated[int, Field(ge=1, le=100_000)] = 1024
     fee_cap_wei: Annotated[int, Field(ge=1)] = 500 * 10**9
     priority_fee_wei: Annotated[int, Field(ge=0)] = 10**9

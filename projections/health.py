@@ -6,15 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.core.controls import Pause
 from orchestrator.errors import LogUnavailable
 from projections.database import schema_head
 from projections.holds import holds
 from projections.lag import LogProbe, lag_by_topic
-from projections.pauses import pauses
-from projections.rows import rfc3339, supply_object
+from projections.rows import rfc3339
 from projections.store import Row, Store, StoreUnavailable
-from schemas.controls import supply_scope
 from schemas.policies import PolicyRule
 
 STALE_SECONDS = 60.0
@@ -108,17 +105,14 @@ async def check_policies(store: Store) -> Check:
 async def check_chains(store: Store, configured: Iterable[int]) -> dict[str, Check]:
     """By chain id: those configured and those that the log tells of."""
     try:
-        heads, ordered = await store.heads(), await pauses(store)
+        heads = await store.heads()
     except StoreUnavailable as error:
         return {str(chain): Check(False, str(error)) for chain in configured}
     chains = sorted({*configured, *heads})
-    return {
-        str(chain): _check_chain(heads.get(chain), ordered.pauses.get(supply_scope(chain)))
-        for chain in chains
-    }
+    return {str(chain): _check_chain(heads.get(chain)) for chain in chains}
 
 
-def _check_chain(head: Row | None, doubt: Pause | None) -> Check:
+def _check_chain(head: Row | None) -> Check:
     if head is None or (head["to_block"] is None and head["halted_reason"] is None):
         return Check(False, "no block followed yet")
     age = head["followed_age_seconds"]
@@ -128,10 +122,7 @@ def _check_chain(head: Row | None, doubt: Pause | None) -> Check:
         "blockTimestamp": rfc3339(head["to_timestamp"]) if head["to_timestamp"] else None,
         "followedAt": rfc3339(head["followed_at"]) if head["followed_at"] else None,
         "ageSeconds": None if age is None else round(age, 1),
-        "supply": supply_object(head),
     }
-    if doubt is not None:
-        return Check(False, f"nothing is signed: {doubt.why}", facts)
     if head["halted_reason"] is not None:
         return Check(False, f"halted: {head['halted_reason']}", facts)
     resumed = head["resumed_seconds"]

@@ -39,8 +39,6 @@ EVM_EVENTS = Topic(
         evm.BlocksFollowed,
         evm.ChainHalted,
         evm.ChainResumed,
-        evm.SupplyCompared,
-        evm.SupplyTraced,
     ),
 )
 REQUESTS = Topic(

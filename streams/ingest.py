@@ -22,7 +22,6 @@ from streams.following import ChainFollower
 from streams.listening import KuroListener
 from streams.measuring import Job, measured, of_follower, of_listener
 from streams.retrying import Backoff
-from streams.supply import SupplyWatch
 
 log = structlog.get_logger(__name__)
 
@@ -143,8 +142,7 @@ async def _jobs(
         node = EvmNode(chain.chain_id, chain.rpc_urls)
         stack.push_async_callback(node.close)
         seat = TopicPartition(EVM_EVENTS.name, partition_of(EVM_EVENTS, str(chain.chain_id)))
-        supply = SupplyWatch(chain, node, settings.supply_compare_seconds)
-        follower = ChainFollower(chain, node, facts, seat.partition, settings, supply)
+        follower = ChainFollower(chain, node, facts, seat.partition, settings)
         job = measured(follower.run, partial(of_follower, follower))
         jobs.setdefault(seat, []).append((f"follow {chain.chain_id}", job))
     source = KuroSource(

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
 
-from schemas.controls import WorkPaused
 from tests.simulation.aiming import Aim
 from tests.simulation.building import build
 from tests.simulation.faults import Faults
@@ -74,13 +73,7 @@ class Run:
         self.policing = Policing(self.world, self.scenario.policy, seed, self.load)
         self._over = self.world.loop.create_future()
         self.world.story.on_violation = self._end
-        self.doubts: list[tuple[float, WorkPaused]] = []
-        settle_doubts(self.world, self._doubted)
-
-    def _doubted(self, pause: WorkPaused) -> None:
-        self.doubts.append((self.world.loop.time(), pause))
-        deep = self.scenario.deep_reorganisation
-        self.world.oracle.conservation.doubted(pause, deep=deep)
+        settle_doubts(self.world)
 
     def _end(self) -> None:
         if not self._over.done():
