@@ -11,10 +11,12 @@ from orchestrator.core.launchpad_profile import contract_id
 from orchestrator.dev import launchpad
 from orchestrator.dev.http_client import rpc
 from schemas.base import Fact
+from schemas.controls import WorkPaused, supply_scope
 from schemas.lanes import RelayRefusal
 from schemas.requests import ApprovalDrafted, ApprovalExpired
-from schemas.topics import REQUESTS
+from schemas.topics import CONTROLS, REQUESTS
 from tests.e2e.harness import LAUNCHPAD_CHAIN, TOKEN, World, until
+from tests.e2e.test_bad_input import run_cli
 from tests.e2e.test_main_job import redeem
 
 
@@ -87,6 +89,20 @@ async def test_a_burst_to_few_recipients_completes_in_order(world: World) -> Non
     assert attempts == [1] * 30, "nothing was drafted twice"
 
 
+async def settled_by_a_person(world: World) -> None:
+    """No fact backs the other signer's mint: the gate holds the chain until somebody has looked."""
+
+    async def paused() -> bool:
+        found = [record.fact for record in await world.facts(CONTROLS)]
+        return any(isinstance(fact, WorkPaused) and fact.scope == scope for fact in found)
+
+    scope = supply_scope(LAUNCHPAD_CHAIN)
+    await until(paused, "the gate's pause")
+    words = ("resume", "--supply", str(LAUNCHPAD_CHAIN), "--why", "the treasury, ticket 12")
+    ended = await asyncio.to_thread(run_cli, world.environment, *words)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
 async def test_a_mint_by_another_signer_takes_a_nonce_and_one_request_gets_another(
     world: World,
 ) -> None:
@@ -116,6 +132,7 @@ async def test_a_mint_by_another_signer_takes_a_nonce_and_one_request_gets_anoth
         assert receipt["status"] == "0x1"
     finally:
         await world.stack.kms.start()
+    await settled_by_a_person(world)
     await world.ended(keys)
     found = await executed_in_order(world, keys)
     assert found == {user: [2, 3, 4, 5, 6]}, "who held 1 has 6, the others keep theirs"
