@@ -91,17 +91,24 @@ async def load(world: World, keys: list[str], stop: asyncio.Event) -> None:
         await asyncio.sleep(0.5)
 
 
-async def both_work(parts: Sequence[Service], since: Sequence[int]) -> bool:
-    """Disjoint shares that are everything, and facts of every role written by each."""
+async def both_work(parts: Sequence[Service], since: Sequence[int], every: set[str]) -> bool:
+    """Disjoint shares that are everything, and facts of every role written by each. Lanes follow
+    their partitions, which may all be one worker's: then only that one relays."""
     (first, lanes), (second, more) = share(parts[0]), share(parts[1])
-    if not (first and second and lanes and more) or first & second or lanes & more:
+    if first & second or first | second != set(range(REQUESTS.partitions)):
         return False
-    if first | second != set(range(REQUESTS.partitions)):
+    if not (first and second) or lanes & more or lanes | more != every:
         return False
-    kinds = set(OF_A_ROLE.values())
     return all(
-        kinds <= written(part, begun).keys() for part, begun in zip(parts, since, strict=True)
+        kinds_of(owned) <= written(part, begun).keys()
+        for part, owned, begun in zip(parts, (lanes, more), since, strict=True)
     )
+
+
+def kinds_of(lanes: set[str]) -> set[str]:
+    """What a worker appends that owns these, with its share of `requests`."""
+    kinds = set(OF_A_ROLE.values())
+    return kinds if any(":0x" in lane for lane in lanes) else kinds - {OF_A_ROLE["relay"]}
 
 
 async def test_a_worker_comes_and_goes_under_load(world: World, sharing: Sharing) -> None:
@@ -113,10 +120,13 @@ async def test_a_worker_comes_and_goes_under_load(world: World, sharing: Sharing
     workers = [sharing.first, sharing.second]
     try:
         await asyncio.sleep(1)
-        since = [len(told(sharing.first)), 0]
+        since, every = [len(told(sharing.first)), 0], share(sharing.first)[1]
+        assert {lane.partition(":")[0] for lane in every} >= {str(chain) for chain in CHAINS}
         begun = time.monotonic()
         await sharing.second.start()
-        await until(lambda: both_work(workers, since), "both workers work", lambda: story(workers))
+        await until(
+            lambda: both_work(workers, since, every), "both workers work", lambda: story(workers)
+        )
         print(f"\nboth had worked after {time.monotonic() - begun:.1f} s: {await story(workers)}")
 
         count, begun = len(told(sharing.first)), time.monotonic()
