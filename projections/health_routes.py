@@ -44,7 +44,7 @@ async def ready(request: web.Request) -> web.Response:
 
 async def whole(request: web.Request) -> web.Response:
     """Everything. 503 when answers cannot be trusted; what only the write side needs (Kafka,
-    chains) policies) makes it `degraded`."""
+    chains, policies) makes it `degraded`."""
     store = request.app[STORE]
     checks = await health.check_database(store)
     checks["projection"] = await health.check_projection(store)

@@ -221,14 +221,13 @@ class SigningDesk:
             return True
         if not found.alarming:
             self._gate.wakes(hurry)
-            log.debug("not to be signed yet", request=key, reason=found.detail)
+            _about(owed).debug("not to be signed yet", reason=found.detail)
             return False
         self.objected[key] = found
         if before is None or before.kind is not found.kind:
             GATE_REFUSALS.labels(found.kind).inc()
-            log.error(
+            _about(owed).error(
                 "the gate refuses a signature",
-                request=key,
                 attempt=owed.attempt,
                 digest=owed.digest,
                 kind=found.kind.value,

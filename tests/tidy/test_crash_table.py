@@ -25,6 +25,7 @@ ELSEWHERE = (
     "tables are rebuilt",
     "a webhook's place moves on",
     "a day is sealed",
+    "the gate pauses a chain",
 )
 """Effects that real parts are killed at, not the simulation."""
 DECIDED = {"RequestRejected", "ApprovalDrafted", "ApprovalSigned"}
