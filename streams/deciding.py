@@ -144,7 +144,9 @@ class Decider:
 
     async def _append(self, topic: Topic, facts: Sequence[Fact]) -> None:
         """Once; when the log is away, what is owed is looked at again before it is tried again: an
-        order may have come in the meantime."""
+        order may have come in the meantime. The partition may move away in the meantime as well, so
+        what the log is to say of it is asked before."""
+        chains = [self._chain_of(_request_key(fact)) for fact in facts]
         try:
             self._wrote(topic, await self._writer.append(topic, facts))
         except LogUnavailable as error:
@@ -157,7 +159,7 @@ class Decider:
             self._awake.set()
             return
         self._backoff.reset()
-        self._tell(facts)
+        _tell(facts, chains)
 
     def _owed(self, keys: set[str]) -> dict[str, list[Fact]]:
         """What these requests owe, per topic, less what this process has delivered since the stage
@@ -203,14 +205,17 @@ class Decider:
         now = asyncio.get_running_loop().time()
         return self._pool.choose(state, tuple(free) or wallets, now)
 
-    def _tell(self, facts: Sequence[Fact]) -> None:
-        for fact in facts:
-            state = self._book.state(_request_key(fact))
-            chain_id = state.received.chain_id if state and state.received else None
-            told = log if chain_id is None else log.bind(chain_id=chain_id)
-            told.debug("fact appended", fact=fact)
-            if fact.kind in ("RequestFailed", "RequestRejected"):
-                told.warning("request ended", fact=fact)
+    def _chain_of(self, key: str) -> int | None:
+        state = self._book.state(key)
+        return state.received.chain_id if state is not None and state.received is not None else None
+
+
+def _tell(facts: Sequence[Fact], chains: Sequence[int | None]) -> None:
+    for fact, chain_id in zip(facts, chains, strict=True):
+        told = log if chain_id is None else log.bind(chain_id=chain_id)
+        told.debug("fact appended", fact=fact)
+        if fact.kind in ("RequestFailed", "RequestRejected"):
+            told.warning("request ended", fact=fact)
 
 
 def _request_key(fact: Fact) -> str:

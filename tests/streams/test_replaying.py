@@ -7,6 +7,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from orchestrator.core.lifecycle import Stage
 from schemas.base import Record
@@ -14,7 +15,7 @@ from schemas.requests import ApprovalDrafted, ApprovalSigned
 from streams.books import Book
 from streams.deciding import Decider
 from streams.signing import SigningDesk
-from tests.core.facts import KEY, TERMS, cancelled, given_up, received
+from tests.core.facts import CHAIN, KEY, TERMS, cancelled, given_up, received
 
 from .test_books import SEAT, Entry, at
 
@@ -28,6 +29,8 @@ class SlowLog:
 
     async def replay(self, topic, starts):
         first, rest = self.parts
+        if SEAT not in starts:
+            return
         yield SEAT, [Entry(record) for record in first]
         self.halfway.set()
         await self.go_on.wait()
@@ -129,3 +132,25 @@ async def test_no_draft_is_owed_before_the_whole_partition_is_read():
     running.cancel()
     state = book.state(KEY)
     assert writer.facts == [] and state is not None and state.stage is Stage.DRAFTED
+
+
+async def test_what_is_told_of_a_fact_names_its_chain_though_its_partition_moved_away():
+    """It was appended for a request of ours; who reads the log at night looks for its chain."""
+    reader = SlowLog([at(0, received())], [])
+    reader.go_on.set()
+    book = Book(reader)
+
+    class MovedAway(Writer):
+        async def append(self, topic, facts):
+            await book.own(set())
+            return await super().append(topic, facts)
+
+    writer = MovedAway()
+    decider = Decider(book, writer, TERMS, Calm())
+    with capture_logs() as lines:
+        running = asyncio.create_task(decider.run())
+        await decider.own({SEAT})
+        await breathe()
+        running.cancel()
+    [told] = [line for line in lines if line["event"] == "fact appended"]
+    assert told["chain_id"] == CHAIN and told["fact"] == writer.facts[0]
