@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from tests.simulation import __main__ as command
 from tests.simulation.defects import DEFECTS, first_caught
 from tests.simulation.running import simulate
 from tests.simulation.scenario import Scenario
@@ -113,6 +114,13 @@ def test_the_seeds_reach_what_they_should():
     ):
         share = sum(1 for scenario in scenarios if getattr(scenario, name))
         assert 5 <= share <= 95, (name, share)
+
+
+def test_processes_are_renewed_on_the_way_and_no_seed_is_left_out(monkeypatch):
+    monkeypatch.setattr(command, "CHUNK", 1)
+    monkeypatch.setattr(command, "CHUNKS_A_PROCESS", 2)
+    found = [result.seed for results in command.results_of(range(7), 2) for result in results]
+    assert found == list(range(7))
 
 
 def test_the_loop_of_the_tests_is_left_alone():
