@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from orchestrator.core.stages import TERMINAL, RequestState, Stage
 from schemas.lanes import RelayRefusal
 from schemas.requests import (
     ApprovalDrafted,
     ApprovalExpired,
     ApprovalNonceGranted,
+    ApprovalSigned,
     ApproveReported,
     AttemptFact,
     CancelReported,
+    EvidenceReported,
     FailureReason,
     HoldLapseReported,
+    InclusionReported,
     OrphaningReported,
     RefusalReported,
     RejectionReason,
@@ -20,19 +25,32 @@ from schemas.requests import (
     RequestCompleted,
     RequestFact,
     RequestFailed,
+    RequestReceived,
     RequestRejected,
     RequestRetracted,
     RetractionReported,
     RetryReported,
+    SubmissionReported,
 )
 
 DEADLY = frozenset({RelayRefusal.EXPIRED, RelayRefusal.NONCE_TAKEN})
 """Refusals that prove that an approval can never execute: the next one may be drafted."""
 
 
+_OF_THE_CURRENT_ATTEMPT = frozenset(
+    {ApprovalSigned, SubmissionReported, InclusionReported, OrphaningReported, RefusalReported}
+)
+_FREE = frozenset({RequestReceived, EvidenceReported, RetractionReported})
+"""They tell what stands elsewhere on the log or on a chain, whatever the request has come to."""
+
+
 def groundless(state: RequestState, fact: RequestFact) -> bool:
     """True for what cannot follow from this state. A draft opens the next attempt, all else
     belongs to the current one; and an ending rests on what the log reported."""
+    if type(fact) in _OF_THE_CURRENT_ATTEMPT:
+        return cast(AttemptFact, fact).attempt != state.attempt
+    if type(fact) in _FREE:
+        return False
     match fact:
         case ApprovalDrafted() if fact.opening is not None and fact.opening != state.opening:
             return True
@@ -101,9 +119,14 @@ def _may_be_retried(state: RequestState) -> bool:
     return state.cancelling is None or state.stage in TERMINAL
 
 
+_MAY_BE_BESIDE = frozenset({RetryReported, RetractionReported, OrphaningReported})
+
+
 def relied_on(state: RequestState, fact: RequestFact) -> bool:
     """False for the loss of something that the state does not stand on: it moves no stage. Nor does
     a retry of what goes its way."""
+    if type(fact) not in _MAY_BE_BESIDE:
+        return True
     match fact:
         case RetryReported() if state.stage in WITH_A_LANE:
             return _refused(state, RelayRefusal.ALREADY_PROCESSED)
