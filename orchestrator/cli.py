@@ -55,17 +55,20 @@ def _configured(needs: Iterable[Need]) -> Config:
     return config
 
 
-def _run(config: Config, parts: dict[str, Part]) -> None:
-    running.run(_admitted(config, run_parts({**parts, **_metrics(config)})))
+def _run(config: Config, parts: dict[str, Part], *, database: bool = False) -> None:
+    main = run_parts({**parts, **_metrics(config)})
+    running.run(_admitted(config, main, database=database))
 
 
-async def _admitted(config: Config, main: Coroutine[Any, Any, None]) -> None:
-    """Run it once Kafka lets this process in, or is not there yet."""
-    from orchestrator.kafka_clients import refuse_if_not_admitted
+async def _admitted(config: Config, main: Coroutine[Any, Any, None], *, database: bool) -> None:
+    """Run it once Kafka and (`database`) PostgreSQL let this process in, or are not there yet."""
+    from orchestrator import kafka_clients, postgres_troubles
 
     with closing(main):
         if config.kafka_if_given is not None:
-            await refuse_if_not_admitted(config.kafka_if_given)
+            await kafka_clients.refuse_if_not_admitted(config.kafka_if_given)
+        if database:
+            await postgres_troubles.refuse_if_not_admitted(config.database_url)
         await main
 
 
@@ -144,7 +147,7 @@ def project() -> None:
     from projections.run import run_projection
 
     config = _configured([Need.KAFKA, Need.DATABASE])
-    _run(config, {"project": lambda stop: run_projection(config, stop)})
+    _run(config, {"project": lambda stop: run_projection(config, stop)}, database=True)
 
 
 @app.command()
@@ -153,7 +156,10 @@ def api() -> None:
     from projections.run import run_api
 
     config = _configured([Need.DATABASE])
-    _run(config, {"api": lambda stop: run_api(config, stop, certifier=certifier_of(config))})
+    parts: dict[str, Part] = {
+        "api": lambda stop: run_api(config, stop, certifier=certifier_of(config))
+    }
+    _run(config, parts, database=True)
 
 
 @app.command()
@@ -179,7 +185,7 @@ def run() -> None:
             }
         )
 
-    running.run(_admitted(config, everything()))
+    running.run(_admitted(config, everything(), database=True))
 
 
 @app.command()
@@ -227,7 +233,7 @@ def webhooks(context: typer.Context) -> None:
     from projections.webhooks.delivering import run_webhooks
 
     config = _configured([Need.KAFKA, Need.DATABASE])
-    _run(config, {"webhooks": lambda stop: run_webhooks(config, stop)})
+    _run(config, {"webhooks": lambda stop: run_webhooks(config, stop)}, database=True)
 
 
 add_webhook_commands(webhooks_app)
@@ -265,6 +271,13 @@ def main() -> None:
         sys.exit(2)
     except OrchestratorError as error:
         typer.echo(str(error), err=True)
+        sys.exit(2)
+    except Exception as error:
+        from orchestrator.postgres_troubles import told
+
+        if (trouble := told(error)) is None:
+            raise
+        typer.echo(trouble, err=True)
         sys.exit(2)
 
 

@@ -31,6 +31,7 @@ from orchestrator.errors import StartRefused
 from orchestrator.kafka_access import KafkaAccess
 
 ANSWER_SECONDS = 5.0
+REFUSAL_SECONDS = 2.0
 
 NOT_YET_VALID, EXPIRED = 9, 10
 OTHER_NAME = (62, 64)
@@ -138,10 +139,32 @@ async def _trouble_of(access: KafkaAccess, host: str, port: int) -> Trouble | No
             await connection.send(MetadataRequest([]))
         return None
     except (OSError, KafkaError, TimeoutError) as error:
-        return _read(access, server, error)
+        refused = None
+        if isinstance(error, KafkaConnectionError) and access.protocol.is_encrypted:
+            refused = await _refusal(access, host, port)
+        return _read(access, server, refused or error)
     finally:
         if connection is not None:
             connection.close()
+
+
+async def _refusal(access: KafkaAccess, host: str, port: int) -> ssl.SSLError | None:
+    """What the broker says of our certificate. In TLS 1.3 it does so after our side has finished,
+    and who writes meanwhile may lose it (RFC 8446, section 4.4.2.4): nothing is written here."""
+    try:
+        async with asyncio.timeout(REFUSAL_SECONDS):
+            reader, writer = await asyncio.open_connection(
+                host, port, ssl=access.tls(), server_hostname=host
+            )
+            try:
+                await reader.read(1)
+            finally:
+                writer.close()
+    except ssl.SSLError as error:
+        return error
+    except (OSError, TimeoutError):
+        return None
+    return None
 
 
 def _read(access: KafkaAccess, server: str, error: Exception) -> Trouble:

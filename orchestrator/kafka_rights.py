@@ -137,23 +137,40 @@ _HEAD = """\
 set -euo pipefail
 allow() {
   kafka-acls.sh --bootstrap-server "${BOOTSTRAP:?}" --command-config "${COMMAND_CONFIG:?}" \\
-    --add --force --allow-principal "$@"
+    --add --force "$@"
 }
 """
 
 
 def script(prefix: str) -> str:
-    """One call for each principal and resource: each starts a JVM."""
-    calls: dict[tuple[str, str, str, str], list[str]] = {}
+    """As few calls as there can be, for each starts a JVM: resources of which a principal may do
+    the same stand in one, and so do principals that may do the same with the same resources."""
+    operations: dict[tuple[str, str, str, str], list[str]] = {}
     for rule in rules(prefix):
-        key = (rule.principal, rule.resource, rule.name, rule.pattern)
-        calls.setdefault(key, []).append(rule.operation)
-    lines = []
-    for (principal, resource, name, pattern), operations in calls.items():
-        words = [principal]
-        for operation in operations:
-            words += ["--operation", operation.title().replace("_", "")]
-        words += [f"--{resource.lower().replace('_', '-')}", name]
-        words += ["--resource-pattern-type", pattern.lower()]
-        lines.append("allow " + shlex.join(words))
-    return _HEAD + "\n".join(lines) + "\n"
+        key = (rule.resource, rule.pattern, rule.principal, rule.name)
+        operations.setdefault(key, []).append(rule.operation)
+    names: dict[tuple[str, str, str, tuple[str, ...]], list[str]] = {}
+    for (resource, pattern, principal, name), allowed in operations.items():
+        names.setdefault((resource, pattern, principal, tuple(allowed)), []).append(name)
+    calls: dict[tuple[str, str, tuple[str, ...], tuple[str, ...]], list[str]] = {}
+    for (resource, pattern, principal, done), found in names.items():
+        calls.setdefault((resource, pattern, done, tuple(found)), []).append(principal)
+    return _HEAD + "\n".join(_call(*call, who) for call, who in calls.items()) + "\n"
+
+
+def _call(
+    resource: str,
+    pattern: str,
+    operations: Sequence[str],
+    names: Sequence[str],
+    principals: Sequence[str],
+) -> str:
+    option = f"--{resource.lower().replace('_', '-')}"
+    words = [
+        "allow",
+        f"--resource-pattern-type {pattern.lower()}",
+        *(f"--allow-principal {shlex.quote(principal)}" for principal in principals),
+        *(f"--operation {name.title().replace('_', '')}" for name in operations),
+        *(f"{option} {shlex.quote(name)}" for name in names),
+    ]
+    return " \\\n  ".join(words)

@@ -17,10 +17,11 @@ from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, make_url, text
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from orchestrator.errors import ConfigurationError, OrchestratorError
+from orchestrator.postgres_troubles import advice
 
 log = structlog.get_logger()
 
@@ -68,8 +69,9 @@ async def connect(database_url: str) -> psycopg.AsyncConnection[Any]:
     )
 
 
-def describe(error: BaseException) -> str:
-    """One short line for logs and health: no traceback, no statement, no values of rows."""
+def describe(error: BaseException, *, advised: bool = True) -> str:
+    """One short line for logs and health, and (`advised`) what to do where that is known: no
+    traceback, no statement, no values of rows."""
     if isinstance(error, psycopg.Error) and error.diag.message_primary:
         message = error.diag.message_primary
     else:
@@ -77,7 +79,10 @@ def describe(error: BaseException) -> str:
     name = type(error).__name__
     if isinstance(error, OrchestratorError) or message.startswith(f"{name}: "):
         return message[:300]
-    return f"{name}: {message[:300]}" if message else name
+    told = f"{name}: {message[:300]}" if message else name
+    of_database = isinstance(error, psycopg.Error | SQLAlchemyError)
+    known = advice(str(error)) if advised and of_database else None
+    return f"{told}; {known}" if known else told
 
 
 def trace_of(error: BaseException) -> str:

@@ -21,6 +21,7 @@ from psycopg.types.json import Jsonb
 from orchestrator.core.guarding import Entry, Proof, Refusal, conflict, judge
 from orchestrator.errors import ConfigurationError, GuardUnavailable
 from orchestrator.metrics import GUARD_SECONDS, timed
+from orchestrator.postgres_troubles import advice
 
 LARGEST_BATCH = 200
 SCHEMA_LOCK = 7_305_520_011
@@ -221,8 +222,10 @@ class PostgresGuard:
             self.up = False
             await self._drop()
             state = getattr(error, "sqlstate", None)
+            known = advice(str(error), "SIGNING_GUARD_URL")
             raise GuardUnavailable(
                 f"{type(error).__name__}{f' ({state})' if state else ''}"
+                f"{f'; {known}' if known else ''}"
             ) from None
         except asyncio.CancelledError:
             await self._drop()

@@ -163,24 +163,19 @@ async def _session(config: Config, found: object) -> Check:
     """The pool says only that nobody answers; one session of its own says why."""
     from psycopg import Error
 
+    from orchestrator.postgres_troubles import advice
     from projections.database import connect, describe
 
     if not getattr(found, "ok", False):
         try:
             await (await connect(config.database_url)).close()
         except Error as error:
-            detail = describe(error)
-            return Check("PostgreSQL", State.BROKEN, detail, _database_remedy(detail))
-    return _of("PostgreSQL", found, "check DATABASE_URL and its access rules")
+            remedy = advice(str(error)) or DATABASE_REMEDY
+            return Check("PostgreSQL", State.BROKEN, describe(error, advised=False), remedy)
+    return _of("PostgreSQL", found, DATABASE_REMEDY)
 
 
-def _database_remedy(detail: str) -> str:
-    """By libpq's own words, which are all that it gives."""
-    if "certificate" in detail:
-        return "see sslmode and sslrootcert in DATABASE_URL, and the server's certificate"
-    if "SSL" in detail:
-        return "see sslmode in DATABASE_URL; does the server speak TLS (ssl=on)?"
-    return "check DATABASE_URL and its access rules"
+DATABASE_REMEDY = "check DATABASE_URL and its access rules"
 
 
 def _of(subject: str, check: object, remedy: str) -> Check:

@@ -33,11 +33,13 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def _reading(read: Callable[[Store], Awaitable[Any]]) -> Any:
+    from orchestrator.postgres_troubles import refuse_if_not_admitted
     from projections.store import Store
 
     config = load([Need.DATABASE])
 
     async def run() -> Any:
+        await refuse_if_not_admitted(config.database_url)
         store = Store(config.database_url)
         await store.open()
         try:

@@ -139,8 +139,13 @@ def java_executable() -> Path:
 
 
 def kafka_jar_folder(progress: Progress) -> Path:
-    """A folder with exactly the jars of `kafka-jars.lock`, each checked against its sha256."""
-    text = KAFKA_LOCK_FILE.read_text()
+    """A folder with exactly the jars of `kafka-jars.lock`."""
+    return jar_folder(KAFKA_LOCK_FILE, "kafka-jars", progress)
+
+
+def jar_folder(lock: Path, name: str, progress: Progress) -> Path:
+    """A folder with exactly the jars that a lock file names, each checked against its sha256."""
+    text = lock.read_text()
 
     def build(folder: Path) -> None:
         # Imported here: jgo is a development dependency, only needed when something is missing.
@@ -148,7 +153,7 @@ def kafka_jar_folder(progress: Progress) -> Path:
 
         context = MavenContext(repo_cache=folder / "repository", timeout=30)
         lines = [line.split() for line in text.splitlines() if line and line[0] != "#"]
-        progress(f"downloading Kafka: {len(lines)} jars, 44 MB")
+        progress(f"downloading {name}: {len(lines)} jars")
 
         def fetch(line: list[str]) -> None:
             group, artifact, version = line[0].split(":")
@@ -172,10 +177,10 @@ def kafka_jar_folder(progress: Progress) -> Path:
         with ThreadPoolExecutor(8) as pool:
             for count, _ in enumerate(pool.map(fetch, lines), start=1):
                 if count % 10 == 0 or count == len(lines):
-                    progress(f"downloading Kafka: {count}/{len(lines)} jars")
+                    progress(f"downloading {name}: {count}/{len(lines)} jars")
         shutil.rmtree(folder / "repository")
 
-    return install_once("kafka-jars", text, build, progress)
+    return install_once(name, text, build, progress)
 
 
 _NPM_PATIENCE = ["--fetch-timeout=60000", "--fetch-retries=2"]

@@ -107,7 +107,8 @@ class Kafka(Part):
         jars = kafka_jar_folder(self._progress)
         settings = _write_settings(self.folder, self.port, self._controller_port)
         if self._security is not None:
-            settings.write_text(settings.read_text() + self._security.settings())
+            more = self._security.settings(self.port, self._controller_port)
+            settings.write_text(settings.read_text() + more)
         if not (self.folder / "data" / "meta.properties").exists():
             shutil.rmtree(self.folder / "data", ignore_errors=True)
             command = [*_java(jars, None), "kafka.tools.StorageTool", "format"]

@@ -23,6 +23,7 @@ from pathlib import Path
 import psycopg
 
 from orchestrator.dev.downloads import Progress, wheel_folder
+from orchestrator.dev.postgres_security import PostgresSecurity
 from orchestrator.dev.processes import Part, StackError, Supervisor
 from orchestrator.dev.supervisor import process_start_time
 
@@ -39,9 +40,16 @@ class Postgres(Part):
     """Fast shutdown: sessions are ended, everything is kept."""
 
     def __init__(
-        self, supervisor: Supervisor, folder: Path, *, port: int, progress: Progress
+        self,
+        supervisor: Supervisor,
+        folder: Path,
+        *,
+        port: int,
+        progress: Progress,
+        security: PostgresSecurity | None = None,
     ) -> None:
         super().__init__("postgres", supervisor, folder)
+        self._security = security
         self.port = port
         self._progress = progress
         self._data = folder / "data"
@@ -57,7 +65,7 @@ class Postgres(Part):
         return f"postgresql://{_USER}:{password}@127.0.0.1:{self.port}/{database}"
 
     def _start(self) -> None:
-        binaries = _binaries()
+        binaries = self._security.binaries if self._security else _binaries()
         if os.geteuid() == 0:
             self._user_mode = "namespace"
             mode_file = self.folder / "user-mode"
@@ -81,6 +89,8 @@ class Postgres(Part):
             "shared_memory_type": "mmap",
             "log_min_messages": "warning",
         }
+        if self._security is not None:
+            options |= self._security.install(self.folder, self._data)
         command = [str(binaries / "postgres"), "-D", str(self._data)]
         for name, value in options.items():
             command += ["-c", f"{name}={value}"]

@@ -32,6 +32,7 @@ from orchestrator.dev.kafka_security import KafkaSecurity
 from orchestrator.dev.launchpad import PROFILE, TOKEN_NAME
 from orchestrator.dev.ports import assign_ports
 from orchestrator.dev.postgres import Postgres
+from orchestrator.dev.postgres_security import PostgresSecurity
 from orchestrator.dev.processes import Part, StackError, Supervisor, heal_leftovers
 from orchestrator.dev.services import Kms, Kuro
 from orchestrator.dev.wallets import Wallets, load_wallets
@@ -64,6 +65,7 @@ class EmbeddedStack:
         state_interval: int = 30,
         launchpad_chain_ids: Collection[int] = (),
         kafka_security: KafkaSecurity | None = None,
+        postgres_security: PostgresSecurity | None = None,
     ) -> None:
         if unknown := set(parts) - ALL_PARTS:
             raise StackError(f"no such parts: {sorted(unknown)}; there are {sorted(ALL_PARTS)}")
@@ -81,6 +83,7 @@ class EmbeddedStack:
         self.chains: dict[int, Chain] = {}
         self.holders: HolderWallets
         self._kafka_security = kafka_security
+        self._postgres_security = postgres_security
         self._block_time = block_time
         self._wallets_per_chain = wallets_per_chain
         self._gas_limit = gas_limit
@@ -146,7 +149,11 @@ class EmbeddedStack:
             security=self._kafka_security,
         )
         self.postgres = Postgres(
-            supervisor, folder / "postgres", port=ports["postgres"], progress=self._progress
+            supervisor,
+            folder / "postgres",
+            port=ports["postgres"],
+            progress=self._progress,
+            security=self._postgres_security,
         )
         self.kms = Kms(supervisor, folder / "kms", port=ports["kms"], region=REGION)
         self.kuro = Kuro(supervisor, folder / "kuro", port=ports["kuro"])

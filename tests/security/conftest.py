@@ -1,5 +1,6 @@
-"""A stack that lets nobody in without TLS: Kafka with a login and access-control lists, a principal
-a role; PostgreSQL behind TLS; the whole service, a process a role, each with its own principal."""
+"""A stack that lets nobody in without TLS: Kafka with logins, certificates and access-control
+lists, a principal a role; PostgreSQL with its own TLS; the whole service, a process a role, each
+with its own principal."""
 
 from __future__ import annotations
 
@@ -7,31 +8,26 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest_asyncio
-from aiokafka.protocol.admin import CreateAclsRequest
 from pydantic import SecretStr
 
 from orchestrator.dev.kafka_security import ADMINISTRATOR, BROKER, KafkaSecurity
+from orchestrator.dev.ports import assign_ports
+from orchestrator.dev.postgres_security import PostgresSecurity
 from orchestrator.dev.service import Service, service_environment
 from orchestrator.dev.stack import EmbeddedStack
 from orchestrator.kafka_access import KafkaAccess, SaslMechanism, SecurityProtocol
 from orchestrator.kafka_rights import RIGHTS
 from tests.authority import Authority
 from tests.e2e.harness import World, free_port
-from tests.tidy.project import ROOT
-from tests.tls_front import TlsFront
+from tests.feed.receiving import Receiver
+from tests.security import acls, postgres
 
 CHAIN = 5920
-LISTED = json.loads((ROOT / "deploy/security/kafka-acls.json").read_text())
-KINDS = {"TOPIC": 2, "GROUP": 3, "CLUSTER": 4, "TRANSACTIONAL_ID": 5}
-PATTERNS = {"LITERAL": 3, "PREFIXED": 4}
-OPERATIONS = {"READ": 3, "WRITE": 4, "CREATE": 5, "DESCRIBE": 8, "DESCRIBE_CONFIGS": 10}
-ALLOW = 3
-"""Codes of KIP-140 and KIP-290."""
 COMMANDS = {
     "ingest": ["ingest"],
     "decide": ["worker", "--roles", "decide"],
@@ -39,22 +35,30 @@ COMMANDS = {
     "relay": ["worker", "--roles", "relay"],
     "project": ["project"],
     "api": ["api"],
+    "webhooks": ["webhooks"],
 }
+LOGINS, CERTIFICATES = "LOGINS", "CERTIFICATES"
 
 
 @dataclass
 class Secured:
     stack: EmbeddedStack
     authority: Authority
-    front: TlsFront
     folder: Path
     passwords: dict[str, str]
+    listeners: dict[str, int]
 
     @property
     def database_url(self) -> str:
-        inner, outer = f":{self.stack.postgres.port}/", f":{self.front.port}/"
-        url = self.stack.postgres.url.replace(inner, outer)
-        return f"{url}?sslmode=verify-full&sslrootcert={self.authority.file}"
+        return self.stack.postgres.url + self.encrypted(self.authority)
+
+    @property
+    def tool(self) -> acls.Tool:
+        return acls.Tool(self.folder, self.access(ADMINISTRATOR))
+
+    @staticmethod
+    def encrypted(authority: Authority) -> str:
+        return f"?sslmode=verify-full&sslrootcert={authority.file}"
 
     def access(self, principal: str) -> KafkaAccess:
         return KafkaAccess(
@@ -64,6 +68,22 @@ class Secured:
             principal,
             SecretStr(self.passwords[principal]),
             str(self.authority.file),
+        )
+
+    def by_login(self, principal: str, mechanism: SaslMechanism) -> KafkaAccess:
+        """At the listener of the other logins."""
+        server = f"127.0.0.1:{self.listeners[LOGINS]}"
+        return replace(self.access(principal), servers=server, sasl_mechanism=mechanism)
+
+    def by_certificate(self, principal: str, authority: Authority | None = None) -> KafkaAccess:
+        """Without a password: who it is says the certificate."""
+        own = (authority or self.authority).sign(principal)
+        return KafkaAccess(
+            f"127.0.0.1:{self.listeners[CERTIFICATES]}",
+            SecurityProtocol.SSL,
+            ca_file=str(self.authority.file),
+            certificate_file=str(own.certificate),
+            key_file=str(own.key),
         )
 
     def environment(self, role: str, **more: str) -> dict[str, str]:
@@ -94,27 +114,6 @@ class Secured:
         return code, part.log.read_text()
 
 
-async def allow_what_is_listed(access: KafkaAccess) -> None:
-    admin = access.admin()
-    await admin.start()
-    try:
-        for rule in LISTED:
-            answer = await admin._send_request(
-                CreateAclsRequest(
-                    KINDS[rule["resourceType"]],
-                    rule["resourceName"],
-                    PATTERNS[rule["patternType"]],
-                    rule["principal"],
-                    "*",
-                    OPERATIONS[rule["operation"]],
-                    ALLOW,
-                )
-            )
-            assert all(code == 0 for code, _ in answer.creation_responses), answer
-    finally:
-        await admin.close()
-
-
 @pytest_asyncio.fixture(scope="session")
 async def secured(tmp_path_factory: Any) -> AsyncIterator[Secured]:
     folder = tmp_path_factory.mktemp("secured")
@@ -122,25 +121,44 @@ async def secured(tmp_path_factory: Any) -> AsyncIterator[Secured]:
     identity = authority.sign("server", hosts=("127.0.0.1",), days=5)
     principals = [BROKER, ADMINISTRATOR, *(f"orchestrator-{role}" for role in RIGHTS)]
     passwords = {name: secrets.token_hex(16) for name in principals}
-    security = KafkaSecurity(identity.both, authority.file, passwords)
-    async with (
-        EmbeddedStack(
-            folder / "stack", chain_ids=[CHAIN], block_time=1.0, kafka_security=security
-        ) as stack,
-        TlsFront(stack.postgres.port, identity) as front,
-    ):
-        found = Secured(stack, authority, front, folder, passwords)
-        await allow_what_is_listed(found.access(ADMINISTRATOR))
+    listeners = assign_ports([LOGINS, CERTIFICATES], {}, folder / "listeners.json")
+    async with EmbeddedStack(
+        folder / "stack",
+        chain_ids=[CHAIN],
+        block_time=1.0,
+        kafka_security=KafkaSecurity(identity.both, authority.file, passwords, listeners),
+        postgres_security=PostgresSecurity(
+            await asyncio.to_thread(postgres.binaries), identity.certificate, identity.key
+        ),
+    ) as stack:
+        found = Secured(stack, authority, folder, passwords, listeners)
+        code, told = await found.tool.run("bash", str(acls.SCRIPT))
+        assert code == 0, told
         yield found
 
 
 @pytest_asyncio.fixture(scope="session")
-async def service(secured: Secured) -> AsyncIterator[World]:
+async def receiver() -> AsyncIterator[Receiver]:
+    found = Receiver()
+    await found.start()
+    yield found
+    await found.stop()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def service(secured: Secured, receiver: Receiver) -> AsyncIterator[World]:
     """Every role in a process of its own, with its own principal and no more."""
     code, told = await secured.ends("init", "init", "init")
     assert code == 0, told
     world = World(secured.stack)
-    parts = {name: secured.part(name, name, *arguments) for name, arguments in COMMANDS.items()}
+    hooks = {"name": "ledger", "url": receiver.url, "secret": receiver.secret}
+    file = secured.folder / "webhooks.json"
+    file.write_text(json.dumps([hooks]))
+    more = {"WEBHOOKS_FILE": str(file), "WEBHOOKS_ALLOW_HTTP": "true"}
+    parts = {
+        name: secured.part(name, name, *arguments, **(more if name == "webhooks" else {}))
+        for name, arguments in COMMANDS.items()
+    }
     world.service = parts["api"]
     await asyncio.gather(*(part.start() for part in parts.values()))
     yield world

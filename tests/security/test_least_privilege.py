@@ -4,6 +4,7 @@ what is not its own."""
 from __future__ import annotations
 
 import asyncio
+import json
 from urllib.request import urlopen
 
 import pytest
@@ -17,6 +18,7 @@ from schemas.topics import CONTROLS, KURO_EVENTS, LANES, REQUESTS
 from tests.core.facts import USER, received
 from tests.e2e.harness import World, until
 from tests.security.conftest import CHAIN, Secured
+from tests.tidy.project import ROOT
 
 
 async def test_a_mint_completes_with_a_principal_a_role(service: World, secured: Secured):
@@ -32,9 +34,12 @@ async def test_a_mint_completes_with_a_principal_a_role(service: World, secured:
         return all(f'group="orchestrator-{role}"' in text for role in ("decide", "sign", "relay"))
 
     await until(told, "the API may ask how far each role is")
-    names = set(secured.front.encrypted)
-    assert {"projections", "signing guard"} <= names, names
-    assert secured.front.turned_away == 0, "every session asks for TLS"
+
+
+async def test_the_broker_holds_exactly_what_the_file_lists(secured: Secured):
+    listed = json.loads((ROOT / "deploy/security/kafka-acls.json").read_text())
+    held = await secured.tool.rules()
+    assert sorted(map(json.dumps, held)) == sorted(map(json.dumps, listed))
 
 
 async def test_an_operator_pauses_and_looks(service: World, secured: Secured):

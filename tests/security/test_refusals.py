@@ -100,7 +100,7 @@ async def test_doctor_says_how_long_certificates_last(service, secured: Secured)
     assert found["Kafka"]["state"] == "well", found["Kafka"]
     for subject in (
         f"certificate of Kafka at {broker}",
-        f"certificate of PostgreSQL at 127.0.0.1:{secured.front.port}",
+        f"certificate of PostgreSQL at 127.0.0.1:{secured.stack.postgres.port}",
     ):
         check = found[subject]
         assert check["state"] == "warning" and "valid for 4 days more" in check["detail"], check
@@ -120,7 +120,7 @@ async def test_doctor_names_what_to_do(service, secured: Secured):
     kafka = found["Kafka"]
     assert kafka["state"] == "broken" and "KAFKA_BOOTSTRAP_SERVERS" in kafka["remedy"]
     assert found["PostgreSQL"]["state"] == "broken"
-    assert "sslrootcert" in found["PostgreSQL"]["remedy"], found["PostgreSQL"]
+    assert "its certificate is for another name" in found["PostgreSQL"]["remedy"]
     assert found["KMS"]["state"] == "broken" and "AWS_ENDPOINT_URL_KMS" in found["KMS"]["remedy"]
 
 

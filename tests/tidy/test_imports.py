@@ -30,6 +30,7 @@ PORTS = {
     "orchestrator.kafka_access",
     "orchestrator.kafka_clients",
     "orchestrator.metrics",
+    "orchestrator.postgres_troubles",
 }
 ROOTS = {"orchestrator.cli", "orchestrator.__main__", "orchestrator.running"}
 COMMANDS = "orchestrator.commands."
