@@ -5,7 +5,7 @@ Source: Ethereum Yellow Paper, appendix B.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 Item = bytes | list["Item"]
 DEEPEST = 16
@@ -25,7 +25,12 @@ def encoded(item: bytes | Sequence[object]) -> bytes:
         if len(item) == 1 and item[0] < 0x80:
             return item
         return _head(len(item), 0x80) + item
-    body = b"".join(encoded(part) for part in item)  # type: ignore[arg-type]
+    return list_of(encoded(part) for part in item)  # type: ignore[arg-type]
+
+
+def list_of(parts: Iterable[bytes]) -> bytes:
+    """The list of items that are encoded already."""
+    body = b"".join(parts)
     return _head(len(body), 0xC0) + body
 
 

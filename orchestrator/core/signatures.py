@@ -7,6 +7,7 @@ found by recovering with both parities and comparing with the address we know.
 
 from __future__ import annotations
 
+from coincurve import PublicKey
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256K1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
@@ -15,16 +16,11 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_der_public_key,
 )
-from eth_keys.exceptions import BadSignature
-from eth_keys.main import KeyAPI
-from eth_utils.exceptions import ValidationError
 
 from orchestrator.core.hashing import checksummed, keccak
 
 CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 """n of secp256k1 (SEC 2, section 2.4.1)."""
-
-_keys = KeyAPI()
 
 
 class UnusableSignature(ValueError):
@@ -50,7 +46,12 @@ def address_of(public_key_der: bytes) -> str:
             f"the key is of kind {kind}; an approval needs ECC_SECG_P256K1 with usage SIGN_VERIFY"
         )
     point = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-    return checksummed("0x" + keccak(point[1:])[-20:].hex())
+    return checksummed("0x" + _account_of(point).hex())
+
+
+def _account_of(point: bytes) -> bytes:
+    """The 20 bytes of an address: of an uncompressed point (SEC 1, section 2.3.3)."""
+    return keccak(point[1:])[-20:]
 
 
 def normalise(der: bytes, digest: str, address: str) -> str:
@@ -66,13 +67,13 @@ def normalise(der: bytes, digest: str, address: str) -> str:
     if not (0 < r < CURVE_ORDER and 0 < s < CURVE_ORDER):
         raise UnusableSignature("r or s lies outside 1 to n - 1")
     s = min(s, CURVE_ORDER - s)
-    message_hash = bytes.fromhex(digest[2:])
+    message_hash, account = bytes.fromhex(digest[2:]), bytes.fromhex(address[2:])
+    both = r.to_bytes(32, "big") + s.to_bytes(32, "big")
     for parity in (0, 1):
         try:
-            signature = _keys.Signature(vrs=(parity, r, s))
-            recovered = signature.recover_public_key_from_msg_hash(message_hash)
-        except (BadSignature, ValidationError):
+            key = PublicKey.from_signature_and_message(both + bytes([parity]), message_hash, None)
+        except ValueError:
             continue
-        if recovered.to_checksum_address() == address:
-            return "0x" + (r.to_bytes(32, "big") + s.to_bytes(32, "big")).hex() + f"{27 + parity:x}"
+        if _account_of(key.format(compressed=False)) == account:
+            return f"0x{both.hex()}{27 + parity:x}"
     raise UnusableSignature(f"recovers to no key of {address}: another key, or another digest")
