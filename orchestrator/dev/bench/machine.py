@@ -85,6 +85,28 @@ def cpu_seconds(pids: Iterable[int | None]) -> float:
     return total
 
 
+def cpu_seconds_of_tree(root: int | None) -> float:
+    """As `cpu_seconds`, of this process and all that descend from it, those included that have
+    ended: PostgreSQL has a process for each connection."""
+    used: dict[int, float] = {}
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = entry.read_text(encoding="utf-8")
+        except OSError:
+            continue
+        columns = text.rpartition(")")[2].split()
+        pid, parent = int(entry.parent.name), int(columns[1])
+        used[pid] = sum(int(ticks) for ticks in columns[11:15]) / _TICKS
+        children.setdefault(parent, []).append(pid)
+    total, waiting = 0.0, [root] if root in used else []
+    while waiting:
+        pid = waiting.pop()
+        total += used[pid]
+        waiting += children.get(pid, [])
+    return total
+
+
 def resident_bytes(pid: int | None) -> int:
     """Memory of a process that is in RAM; 0 for one that is gone."""
     try:

@@ -118,17 +118,20 @@ async def _pipeline_of(run: Run, name: str, chains: int, wallets: int, findings:
         await mint(place, followed, 20)
         count = run.size(3000, 1500)
         ceilings, included, completed, cpus = [], [], [], []
+        parts: dict[str, list[float]] = {}
         for number in range(run.rounds):
             raws = await asyncio.to_thread(approver.signed, bare, key, max(count // 2, 1500))
             ceilings.append((await ceiling.fire(bare, raws))[0])
-            before = place.cpu_by_role()
+            before, others = place.cpu_by_role(), place.cpu_by_part()
             chain_rate, rate = await mint(place, followed, count)
-            after = place.cpu_by_role()
-            cpu = {role: (after[role] - before[role]) / count * 1000 for role in after}
+            cpu = _each(before, place.cpu_by_role(), count)
+            beside = _each(others, place.cpu_by_part(), count)
+            for part, value in beside.items():
+                parts.setdefault(part, []).append(value)
             included.append(chain_rate)
             completed.append(rate)
             cpus.append(sum(cpu.values()))
-            roles = ", ".join(f"{role} {value:.1f}" for role, value in cpu.items())
+            roles = ", ".join(f"{role} {value:.1f}" for role, value in (cpu | beside).items())
             run.say(
                 f"{name}, round {number + 1}: ceiling {ceilings[-1]:.0f}/s, in blocks "
                 f"{chain_rate:.0f}/s, completed {rate:.0f}/s, CPU {cpus[-1]:.1f} ms ({roles})"
@@ -140,7 +143,16 @@ async def _pipeline_of(run: Run, name: str, chains: int, wallets: int, findings:
         Figure(
             "b", f"CPU of all roles, {name}", "ms/mint", tuple(cpus), at_most=6, less_is_better=True
         ),
+        *(
+            Figure("b", f"CPU of {part}, {name}", "ms/mint", tuple(values), less_is_better=True)
+            for part, values in parts.items()
+        ),
     ]
+
+
+def _each(before: dict[str, float], after: dict[str, float], count: int) -> dict[str, float]:
+    """Milliseconds of CPU a mint."""
+    return {name: (after[name] - before[name]) / count * 1000 for name in after}
 
 
 async def mint(place: World, chains: list[int], count: int) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.dev.bench.machine import cpu_seconds
+from orchestrator.dev.bench.machine import cpu_seconds, cpu_seconds_of_tree
 from orchestrator.dev.ports import assign_ports
 from orchestrator.dev.service import Service, service_environment
 from orchestrator.dev.stack import ALL_PARTS, EmbeddedStack
@@ -74,6 +74,18 @@ class World:
 
     def cpu_by_role(self) -> dict[str, float]:
         return {name: cpu_seconds([service.pid]) for name, service in self.services.items()}
+
+    def cpu_by_part(self) -> dict[str, float]:
+        """Of what the service talks to, which shares the machine with it."""
+        stack = self.stack
+        pids = {
+            "Kafka": [stack.kafka.pid],
+            "PostgreSQL": [stack.postgres.pid],
+            "chains": [chain.pid for chain in stack.chains.values()],
+            "KMS": [stack.kms.pid],
+            "Kuro": [stack.kuro.pid],
+        }
+        return {name: sum(map(cpu_seconds_of_tree, given)) for name, given in pids.items()}
 
 
 @asynccontextmanager
