@@ -47,6 +47,7 @@ OUTSIDE = {
         "cryptography",
         "eth_abi",
         "eth_account",
+        "coincurve",
         "eth_keys",
         "eth_utils",
         "sha3",
