@@ -219,6 +219,12 @@ class LogReader(Protocol):
         asked for has been given. Raises LogUnavailable."""
 
 
+class LogEnds(Protocol):
+    async def end(self, topic: Topic, partition: int) -> int:
+        """The offset behind the last committed record, as it is while this is asked. Raises
+        LogUnavailable."""
+
+
 class TopicsReader(Protocol):
     def follow(
         self, topics: Sequence[Topic], places: Mapping[tuple[str, int], int]

@@ -312,6 +312,21 @@ class HoldLapseReported(PolicyReported):
         return f"{self.request_key}:lapsed:{self.ticket}"
 
 
+class DraftRecalled(AttemptFact):
+    """The policy in force has not cleared this draft, and no signature of it stands before this on
+    the log: one that follows counts no more, and the request asks anew. What is drafted next is the
+    same approval, since somebody may hold a signature of it. `order` put the newer policy in force.
+    """
+
+    circumstances: ClassVar[frozenset[str]] = frozenset({"order"})
+
+    order: OrderId
+
+    @property
+    def id(self) -> str:
+        return f"{self.request_key}:recalled:{self.attempt}"
+
+
 class ApprovalExpired(AttemptFact):
     """The approval can no longer execute: its deadline passed in a final block, or its nonce was
     used there by another mint (`reason`); and the chain says that the request is unprocessed."""

@@ -58,6 +58,7 @@ REQUESTS = Topic(
         requests.EvidenceReported,
         requests.RetractionReported,
         requests.ApprovalExpired,
+        requests.DraftRecalled,
         requests.RetryReported,
         requests.CancelReported,
         requests.ApproveReported,

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 
-from orchestrator.core.controls import ControlState, Pause, covering, evolve
+from orchestrator.core.asking import InForce
+from orchestrator.core.controls import ControlState, Pause, covering, evolve, in_force
 from orchestrator.core.stages import Verdict
 from orchestrator.errors import LogUnavailable
-from orchestrator.ports import LogReader, Message
+from orchestrator.ports import LogEnds, LogReader, Message
 from schemas.base import Position, UnreadableRecord
 from schemas.controls import OrderFact
 from schemas.dead_letters import DeadLetter, DeadLetterReason
@@ -34,18 +36,27 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
+def heard(task: asyncio.Task[Any]) -> None:
+    """Whoever waits for it may have ended meanwhile: its failure is then nobody's."""
+    if not task.cancelled():
+        task.exception()
+
+
 class Controls:
     """Tails `controls` from its start. `holds` is asked right before each effect."""
 
-    def __init__(self, reader: LogReader) -> None:
+    def __init__(self, reader: LogReader, ends: LogEnds) -> None:
         self.state = ControlState()
         self._reader = reader
+        self._ends = ends
         self._next_offset = 0
         self._fresh_at: float | None = None
         self._held_for_news = False
         self._letters: dict[int, DeadLetter] = {}
         self._listeners: list[Listener] = []
         self._moved = asyncio.Event()
+        self._asking = asyncio.Lock()
+        self._question: asyncio.Task[tuple[int, float]] | None = None
 
     def hear(self, listener: Listener) -> None:
         self._listeners.append(listener)
@@ -60,12 +71,16 @@ class Controls:
         self, chain_id: int, wallet: str | None = None, request_key: str | None = None
     ) -> str | None:
         """Why nothing new may begin for this work now; None when it may."""
+        pause = self.pause(chain_id, wallet, request_key)
+        if pause is not None and self._fresh_at is not None:
+            return pause.reason
+        return self.stale()
+
+    def stale(self) -> str | None:
+        """Why what is known may be of long ago; None when it is of now."""
         if self._fresh_at is None:
             self._held_for_news = True
             return "operators' controls have not been read yet"
-        pause = self.pause(chain_id, wallet, request_key)
-        if pause is not None:
-            return pause.reason
         age = _now() - self._fresh_at
         if age > STALE_SECONDS:
             self._held_for_news = True
@@ -78,10 +93,26 @@ class Controls:
         return self._fresh_at is not None
 
     @property
-    def policy(self) -> str | None:
-        """The order that put the policy in force; None where no mint is to be asked about."""
-        applied = self.state.policy
-        return applied.order if applied is not None and applied.policy.rules else None
+    def policy(self) -> InForce | None:
+        """None where no mint is to be asked about."""
+        return in_force(self.state)
+
+    async def caught_up(self) -> None:
+        """Returns when all is folded that stood on the topic when this was called. Who comes while
+        a question for the topic's end is under way shares the next one. Raises LogUnavailable."""
+        if self._question is None:
+            self._question = asyncio.create_task(self._asked_for_end(), name="end of controls")
+            self._question.add_done_callback(heard)
+        end, asked = await asyncio.shield(self._question)
+        while self._next_offset < end and (self._fresh_at or -1.0) < asked:
+            self._moved.clear()
+            await self._moved.wait()
+
+    async def _asked_for_end(self) -> tuple[int, float]:
+        async with self._asking:
+            self._question = None
+            asked = _now()
+            return await self._ends.end(CONTROLS, 0), asked
 
     async def judged(self, offset: int) -> DeadLetter | None:
         """Wait until the record at `offset` is folded; its dead letter when it was refused."""
@@ -112,6 +143,7 @@ class Controls:
             paused = [pause.reason for pause in self.state.pauses.values()]
             log.info("operators' controls are read", orders=len(self.state.orders), paused=paused)
         self._fresh_at = asked
+        self._moved.set()
         if self._held_for_news:
             self._held_for_news = False
             self._tell(None)

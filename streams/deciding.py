@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from orchestrator.core.lifecycle import RequestState
+from orchestrator.core.lifecycle import RequestState, Stage
 from orchestrator.core.owing import Append, pending
 from orchestrator.core.pool import Pool
 from orchestrator.core.reporting import reported
@@ -21,11 +21,18 @@ from schemas.dead_letters import DeadLetter, DeadLetterReason
 from schemas.lanes import CancellationRequested, RelayRequested
 from schemas.policies import (
     ClearanceRequested,
+    PolicyApplied,
     PolicyFact,
     ReleaseRequested,
     TicketFact,
 )
-from schemas.requests import ApprovalDrafted, RelayAssigned, RequestFact, RequestReceived
+from schemas.requests import (
+    ApprovalDrafted,
+    DraftRecalled,
+    RelayAssigned,
+    RequestFact,
+    RequestReceived,
+)
 from schemas.sequences import NonceRequested, SequenceFact
 from schemas.topics import CONTROLS, DEAD_LETTERS, LANES, REQUESTS, TOPICS, Topic
 from streams.books import Book
@@ -61,9 +68,13 @@ class Decider:
         self._pool = Pool()
         self._awake.set()
 
-    def hear(self, _: OrderFact | None) -> None:
-        """An order came, or what was held for want of news may go on: it is considered again."""
+    def hear(self, order: OrderFact | None) -> None:
+        """An order came, or what was held for want of news may go on: it is considered again. So is
+        all that is drafted, under another policy."""
         self._book.touched |= self._held
+        if isinstance(order, PolicyApplied):
+            drafts = (state for state in self._book.states() if state.stage is Stage.DRAFTED)
+            self._book.touched.update(state.key for state in drafts)
         self._held.clear()
         self._awake.set()
 
@@ -188,9 +199,12 @@ class Decider:
         return owed
 
     def _is_held(self, state: RequestState | None, fact: Fact) -> bool:
-        """A pause holds what begins something new: a draft, and its way to a wallet."""
+        """A pause holds what begins something new: a draft, and its way to a wallet. What is known
+        of the policy must be of now where a draft is recalled for it."""
         if state is None or state.received is None:
             return False
+        if isinstance(fact, DraftRecalled):
+            return self._controls.stale() is not None
         if not isinstance(fact, BEGINS):
             return False
         wallet = fact.wallet if isinstance(fact, RelayAssigned) else None
@@ -214,6 +228,8 @@ def _tell(facts: Sequence[Fact], chains: Sequence[int | None]) -> None:
     for fact, chain_id in zip(facts, chains, strict=True):
         told = log if chain_id is None else log.bind(chain_id=chain_id)
         told.debug("fact appended", fact=fact)
+        if isinstance(fact, DraftRecalled):
+            told.warning("draft recalled: another policy is in force", fact=fact)
         if fact.kind in ("RequestFailed", "RequestRejected"):
             told.warning("request ended", fact=fact)
 

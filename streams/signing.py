@@ -3,6 +3,10 @@
 The intent (the digest) is on the log before KMS is asked. A kill after KMS answered and before the
 append leaves the request DRAFTED: the next owner asks again for the same digest.
 
+Nothing is signed that the policy in force has not cleared, as of a look at the end of `controls`
+that began together with the question to KMS: what an order of meanwhile forbids is thrown away. Its
+decider recalls it, and the order of the two facts on the log decides.
+
 Before that, the conservation gate looks for the fact that the approval rests on, in a fold of its
 own. Where there is a guard, it has the digest on its record before KMS is asked, and its refusal
 stands against everything else: it judges by that record, not by the log.
@@ -15,6 +19,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from orchestrator.core.asking import unjudged
 from orchestrator.core.conserving import Objection
 from orchestrator.core.guarding import Entry
 from orchestrator.core.lifecycle import Stage
@@ -23,12 +28,13 @@ from orchestrator.core.terms import Terms
 from orchestrator.errors import GuardUnavailable, LogUnavailable, SigningError
 from orchestrator.metrics import GATE_REFUSALS, GUARD_REFUSALS
 from orchestrator.ports import ApprovalSigner, LogWriter, Message, SigningGuard
+from schemas.base import RequestType
 from schemas.controls import OrderFact, RetryOrdered, WorkResumed
 from schemas.requests import ApprovalSigned
 from schemas.topics import REQUESTS
 from streams.books import Book
 from streams.conserving import Gate
-from streams.controls import Controls
+from streams.controls import Controls, heard
 from streams.retrying import Backoff, awoken
 
 log = structlog.get_logger(__name__)
@@ -124,7 +130,7 @@ class SigningDesk:
             return
         if key in self._underway or self._delivered.get(key) == owed.attempt:
             return
-        if not self._trustworthy(owed) or self._is_held(owed):
+        if not self._trustworthy(owed) or self._is_held(owed) or self._is_unjudged(owed):
             return
         task = asyncio.create_task(self._sign(owed), name=f"sign {key}")
         self._underway[key] = task
@@ -151,6 +157,16 @@ class SigningDesk:
         if self._controls.holds(owed.approval.chain_id, request_key=key) is None:
             return False
         self._held.add(key)
+        return True
+
+    def _is_unjudged(self, owed: Sign) -> bool:
+        """Another policy cleared it than the one in force, or none did. Considered again when the
+        request has moved, and when an order comes."""
+        state = self._book.state(owed.request_key)
+        if state is None or not unjudged(state, self._controls.policy):
+            return False
+        self._held.add(owed.request_key)
+        _about(owed).info("not to be signed", reason="the policy in force has not cleared it")
         return True
 
     def _trustworthy(self, owed: Sign) -> bool:
@@ -188,10 +204,14 @@ class SigningDesk:
                         continue
                     if self._owed(owed.request_key) != owed or self._is_held(owed):
                         return
+                    if self._is_unjudged(owed):
+                        return
                     if not self._conserved(owed, since, hurry):
                         continue
-                    signature = await self._signer.sign(owed.digest)
-                    address = await self._signer.address()
+                    signature, address = await self._signature(owed)
+                if self._is_unjudged(owed):
+                    _about(owed).warning("signature thrown away", digest=owed.digest)
+                    return
                 fact = ApprovalSigned(
                     request_key=owed.request_key,
                     attempt=owed.attempt,
@@ -209,6 +229,20 @@ class SigningDesk:
             self.problem = None
             self._delivered[owed.request_key] = owed.attempt
             return
+
+    async def _signature(self, owed: Sign) -> tuple[str, str]:
+        """And its address. Of a mint, all is read meanwhile that operators had ordered when KMS was
+        asked. Raises SigningError, LogUnavailable."""
+        if owed.approval.type is not RequestType.MINT:
+            return await self._signer.sign(owed.digest), await self._signer.address()
+        looking = asyncio.create_task(self._controls.caught_up(), name="look at controls")
+        looking.add_done_callback(heard)
+        try:
+            signature = await self._signer.sign(owed.digest)
+            await looking
+        finally:
+            looking.cancel()
+        return signature, await self._signer.address()
 
     def _conserved(self, owed: Sign, since: float, hurry: asyncio.Event) -> bool:
         """True when the gate lets it pass. What it objects to is asked again when more was read."""

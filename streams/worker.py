@@ -20,6 +20,7 @@ import faust
 import structlog
 
 from orchestrator.adapters.evm_rpc import EvmNode
+from orchestrator.adapters.kafka_ends import KafkaEnds
 from orchestrator.adapters.kafka_log import KafkaLog, KafkaWriter, partition_of
 from orchestrator.adapters.kms import KmsSigner
 from orchestrator.adapters.postgres_guard import PostgresGuard
@@ -166,7 +167,9 @@ async def run_worker(config: Config, roles: Sequence[Role], stop: asyncio.Event)
     """Run these roles until `stop` is set, then leave their consumer groups."""
     async with AsyncExitStack() as stack:
         prefix = config.settings.kafka_prefix
-        controls = Controls(KafkaLog(config.kafka, f"{prefix}-controls", prefix))
+        ends = KafkaEnds(config.kafka, f"{prefix}-controls-end")
+        stack.push_async_callback(ends.close)
+        controls = Controls(KafkaLog(config.kafka, f"{prefix}-controls", prefix), ends)
         stack.enter_context(watch(partial(of_controls, controls)))
         tasks: list[asyncio.Task[Any]] = [asyncio.create_task(controls.run(), name="controls")]
         for role in roles:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from orchestrator.core.asking import InForce
 from orchestrator.core.stages import Verdict
 from schemas.base import Record
 from schemas.controls import (
@@ -49,11 +50,13 @@ class Pause:
 @dataclass(slots=True)
 class ControlState:
     """The fold of `controls`, changed in place. `pauses` by scope; `policy` is the one in
-    force, None before the first; `orders` by their id; `settled` are the gate's pauses that a
-    person settled, by their order's id."""
+    force, None before the first, and `policies_before` are the versions of those before it;
+    `orders` by their id; `settled` are the gate's pauses that a person settled, by their order's
+    id."""
 
     pauses: dict[str, Pause] = field(default_factory=dict)
     policy: PolicyApplied | None = None
+    policies_before: frozenset[str] = frozenset()
     orders: dict[str, OrderFact] = field(default_factory=dict)
     settled: set[str] = field(default_factory=set)
     unsettled: dict[str, list[Pause]] = field(default_factory=dict)
@@ -80,6 +83,8 @@ def evolve(state: ControlState, record: Record) -> Verdict:
     elif isinstance(fact, WorkResumed):
         state.pauses.pop(canonical(fact.scope), None)
     elif isinstance(fact, PolicyApplied):
+        if state.policy is not None:
+            state.policies_before |= {state.policy.version}
         state.policy = fact
     return Verdict.APPLIED
 
@@ -96,6 +101,14 @@ def _settle(state: ControlState, fact: WorkResumed) -> None:
     state.pauses.pop(fact.scope, None)
     if standing:
         state.pauses[fact.scope] = standing[0]
+
+
+def in_force(state: ControlState) -> InForce | None:
+    """None where no mint is to be asked about."""
+    applied = state.policy
+    if applied is None or not applied.policy.rules:
+        return None
+    return InForce(applied.order, applied.version, state.policies_before)
 
 
 def canonical(scope: str) -> str:

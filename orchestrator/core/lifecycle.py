@@ -44,6 +44,7 @@ from schemas.requests import (
     AttemptFact,
     CancelReported,
     ClearanceReported,
+    DraftRecalled,
     EvidenceReported,
     FailureReason,
     HoldLapseReported,
@@ -141,7 +142,13 @@ TABLE: dict[Stage | None, _Row] = {
         **_ENDINGS,
         **_ALWAYS,
     },
-    Stage.DRAFTED: {ApprovalSigned: Stage.SIGNED, **_ORDERS, **_ENDINGS, **_ALWAYS},
+    Stage.DRAFTED: {
+        ApprovalSigned: Stage.SIGNED,
+        DraftRecalled: Stage.RECEIVED,
+        **_ORDERS,
+        **_ENDINGS,
+        **_ALWAYS,
+    },
     Stage.SIGNED: {RelayAssigned: Stage.RELAYING, **_ORDERS, **_ENDINGS, **_ALWAYS},
     Stage.RELAYING: {
         **_REPORTS,
@@ -317,6 +324,9 @@ def _overtaken(state: RequestState, fact: RequestFact) -> bool:
         case ApprovalSigned() | RelayAssigned():
             left = stage in _LEFT or state.cancelling is not None
             return fact.attempt == state.attempt and left
+        case DraftRecalled():
+            left = stage is not Stage.DRAFTED or state.cancelling is not None
+            return fact.attempt == state.attempt and left
         case ApprovalExpired():
             return fact.attempt == state.attempt and stage in _LEFT | {Stage.EXPIRED}
         case PolicyReported():
@@ -368,6 +378,8 @@ def _recorded(
             return {"inclusion": None} if relied_on(state, fact) else {}
         case ApprovalExpired():
             return {"opened_seconds": record.at_seconds, "expired": fact, "renewing": True}
+        case DraftRecalled():
+            return {}
         case ClearanceReported():
             return {"opened_seconds": record.at_seconds, "clearance": fact}
         case HoldLapseReported():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator.core.asking import clearance, release
+from orchestrator.core.asking import InForce, clearance, recall, release
 from orchestrator.core.contract import EVIDENCE_OF, Approval, Profile
 from orchestrator.core.guarding import Proof
 from orchestrator.core.hashing import checksummed
@@ -19,7 +19,6 @@ from orchestrator.core.policy import normalised_amount, normalised_user, screen
 from orchestrator.core.pool import Choose, by_recipient, in_turn
 from orchestrator.core.terms import ChainTerms, Terms
 from schemas.base import Fact, instant
-from schemas.controls import OrderId
 from schemas.lanes import CancellationRequested, RelayRefusal, RelayRequested
 from schemas.requests import (
     ApprovalDrafted,
@@ -61,14 +60,13 @@ Owed = Append | Sign
 
 
 def pending(
-    state: RequestState, terms: Terms, choose: Choose = in_turn, policy: OrderId | None = None
+    state: RequestState, terms: Terms, choose: Choose = in_turn, policy: InForce | None = None
 ) -> Owed | None:
     """The one thing that this request waits for us to do; None when it waits for others, or ended.
 
     A pure function of the log and the terms: called twice, it owes the same with the same ids.
     `choose` names the wallet of an assignment, the one circumstance that may differ.
-    `policy` names the order that put the newest known policy in force; None where nothing is asked
-    before a draft.
+    `policy` is the newest known one; None where nothing is asked before a draft.
     A request whose chain, or whose chain's wallets, are no longer configured waits for them.
     """
     received = state.received
@@ -105,7 +103,8 @@ def pending(
             asked = clearance(state, received, policy)
             return _lane(asked) or _next_draft(state, received, chain, terms)
         case Stage.DRAFTED:
-            return _signature(state)
+            recalled = None if chain is None else recall(state, policy)
+            return _signature(state) if recalled is None else _request(recalled)
         case Stage.SIGNED:
             return _assignment(state, chain, choose)
         case Stage.RELAYING if _gave_back(state):

@@ -24,6 +24,7 @@ export const TOLD = {
   RetractionReported: "A reorganisation took back an event",
   EventRetracted: "A reorganisation took back an event",
   ContractEvent: "The contract emitted an event",
+  DraftRecalled: "The draft was taken back: another policy is in force",
   ApprovalExpired: "The approval can no longer execute",
   RequestCompleted: "Completed",
   RequestFailed: "Failed, proved impossible",

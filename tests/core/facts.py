@@ -18,6 +18,7 @@ from schemas.requests import (
     ApproveReported,
     CancelReported,
     ClearanceReported,
+    DraftRecalled,
     EvidenceReported,
     FailureReason,
     HoldLapseReported,
@@ -160,6 +161,10 @@ def refused(
     )
 
 
+def recalled(attempt: int = 1, order: str = "p-2") -> DraftRecalled:
+    return DraftRecalled(request_key=KEY, attempt=attempt, order=order)
+
+
 def expired(attempt: int = 1) -> ApprovalExpired:
     return ApprovalExpired(
         request_key=KEY, attempt=attempt, block_number=9, block_timestamp=START + TTL + 1
@@ -299,6 +304,7 @@ SITUATIONS: dict[str, list[RequestFact]] = {
     "HELD, approved by one": [received(), held(), approved()],
     "HELD, being cancelled": [received(), held(), cancelled()],
     "RECEIVED, cleared": [received(), held(), cleared()],
+    "RECEIVED, recalled": [received(), drafted(), recalled()],
     "FAILED, cancelled": [received(), drafted(), cancelled(), given_up()],
     "FAILED, retried": [*_RELAYING, refused(reason=REVERTED), failed(), retried()],
     "REJECTED, chain unknown": [received(), rejected(reason=RejectionReason.UNKNOWN_CHAIN)],

@@ -21,11 +21,9 @@ from schemas.lanes import (
     TransactionFinal,
     TransactionPrepared,
 )
-from schemas.policies import Policy, PolicyApplied
 from schemas.requests import (
     ApprovalDrafted,
     ApprovalSigned,
-    ClearanceReported,
     RequestCompleted,
     RequestReceived,
 )
@@ -45,6 +43,7 @@ from tests.core.audited import (
     mint_ok,
     word,
 )
+from tests.core.uncleared import signed_uncleared, signed_under_a_policy_of_before
 
 Plant = Callable[[World], None]
 
@@ -235,27 +234,6 @@ def wrong_id(world: World) -> None:
     outsider_mints(world)
 
 
-def drafted_uncleared(world: World) -> None:
-    """A policy was in force, and nobody asked its owner."""
-    policy = Policy(max_amount=1)
-    applied = PolicyApplied(
-        order="p-1", who="dora", why="reviewed", version=policy.version, policy=policy
-    )
-    world.append(applied)
-    world.ages[id(applied)] = -1000
-    first, *others = [
-        fact
-        for fact in world.log["requests"]
-        if isinstance(fact, ApprovalDrafted) and not fact.request_key.startswith("redeem:")
-    ]
-    assert others == [] or first.request_key != others[0].request_key
-    for draft in others:
-        told = ClearanceReported(
-            request_key=draft.request_key, ticket=f"{draft.attempt}.0.0", version=policy.version
-        )
-        world.log["requests"].insert(world.log["requests"].index(draft), told)
-
-
 PLANTS: list[tuple[Plant, set[Kind]]] = [
     (outsider_mints, {Kind.MINT_WITHOUT_KURO, Kind.SUPPLY_DIFFERS}),
     (other_recipient, {Kind.MINT_DIFFERS, Kind.SUPPLY_DIFFERS}),
@@ -274,7 +252,8 @@ PLANTS: list[tuple[Plant, set[Kind]]] = [
     (other_bytes, {Kind.TRANSACTION_UNPREPARED}),
     (final_elsewhere, {Kind.TRANSACTION_DIFFERS}),
     (final_before_its_time, {Kind.TRANSACTION_DIFFERS}),
-    (drafted_uncleared, {Kind.DRAFT_UNCLEARED}),
+    (signed_uncleared, {Kind.SIGNATURE_UNCLEARED}),
+    (signed_under_a_policy_of_before, {Kind.SIGNATURE_UNCLEARED}),
     (signed_without_draft, {Kind.SIGNATURE_WITHOUT_DRAFT}),
     (signed_before_draft, {Kind.SIGNATURE_WITHOUT_DRAFT}),
     (unsound_signature, {Kind.SIGNATURE_UNSOUND}),

@@ -32,6 +32,7 @@ from tests.core.facts import (
     included,
     lapsed,
     orphaned,
+    recalled,
     received,
     record,
     refused,
@@ -97,6 +98,7 @@ FACTS = {
     "lps": lambda attempt: lapsed(ticket(attempt)),
     "app": lambda attempt: approved("a-1", "ann", ticket(attempt)),
     "ap2": lambda attempt: approved("a-2", "bob", ticket(attempt)),
+    "rcl": lambda attempt: recalled(max(1, attempt)),
     "ap3": lambda attempt: approved("a-3", " Ann", ticket(attempt)),
 }
 
@@ -138,6 +140,8 @@ HELD, being cancelled
             =   !   -   =   -   -   -   -   -   -   -   -   .   .   .   .   .   -   -   =   -
 RECEIVED, cleared
             =   !   RJ  DR  -   -   -   -   -   -   -   -   .   .   .   .   .   -   -   =   -
+RECEIVED, recalled
+            =   !   RJ  =   DR  =   =   .   .   .   .   =   .   .   .   .   .   -   =   =   -
 FAILED, cancelled
             =   !   =   =   =   =   =   .   .   .   .   =   .   .   .   .   .   -   =   =   -
 FAILED, retried
@@ -184,6 +188,8 @@ HELD, being cancelled
             =   -   -   FL
 RECEIVED, cleared
             .   .   .   =
+RECEIVED, recalled
+            .   .   .   =
 FAILED, cancelled
             =   -   RC  =
 FAILED, retried
@@ -194,49 +200,51 @@ REJECTED, chain unknown
 
 
 EXPECTED_OF_POLICIES = """
-            clr hld lps app ap2 ap3
-nothing     -   -   -   -   -   -
-UNBACKED    -   -   -   -   -   -
-RECEIVED    .   HD  -   -   -   -
-HELD        RC  =   RC  .   .   .
-DRAFTED     -   -   -   -   -   -
-SIGNED      -   -   -   -   -   -
-RELAYING    -   -   -   -   -   -
-SUBMITTED   -   -   -   -   -   -
-INCLUDED    -   -   -   -   -   -
-EXPIRED     .   HD  -   -   -   -
-COMPLETED   =   =   =   -   -   -
-REJECTED    =   =   =   -   -   -
-FAILED      =   =   =   -   -   -
-RETRACTED   =   =   =   -   -   -
+            clr hld lps app ap2 ap3 rcl
+nothing     -   -   -   -   -   -   -
+UNBACKED    -   -   -   -   -   -   -
+RECEIVED    .   HD  -   -   -   -   -
+HELD        RC  =   RC  .   .   .   -
+DRAFTED     -   -   -   -   -   -   RC
+SIGNED      -   -   -   -   -   -   =
+RELAYING    -   -   -   -   -   -   =
+SUBMITTED   -   -   -   -   -   -   =
+INCLUDED    -   -   -   -   -   -   =
+EXPIRED     .   HD  -   -   -   -   =
+COMPLETED   =   =   =   -   -   -   =
+REJECTED    =   =   =   -   -   -   -
+FAILED      =   =   =   -   -   -   =
+RETRACTED   =   =   =   -   -   -   =
 RELAYING, time is over
-            -   -   -   -   -   -
+            -   -   -   -   -   -   =
 RELAYING, reverted
-            -   -   -   -   -   -
+            -   -   -   -   -   -   =
 INCLUDED, proved
-            -   -   -   -   -   -
+            -   -   -   -   -   -   =
 SUBMITTED, origin gone
-            =   =   =   -   -   -
+            =   =   =   -   -   -   =
 DRAFTED, being cancelled
-            -   -   -   -   -   -
+            -   -   -   -   -   -   =
 RELAYING, being cancelled
-            -   -   -   -   -   -
+            -   -   -   -   -   -   =
 RELAYING, given up
-            -   -   -   -   -   -
+            -   -   -   -   -   -   =
 SUBMITTED, processed
-            -   -   -   -   -   -
+            -   -   -   -   -   -   =
 HELD, approved by one
-            RC  =   RC  =   .   -
+            RC  =   RC  =   .   -   -
 HELD, being cancelled
-            RC  =   RC  -   -   -
+            RC  =   RC  -   -   -   -
 RECEIVED, cleared
-            =   =   =   -   -   -
+            =   =   =   -   -   -   -
+RECEIVED, recalled
+            .   HD  -   -   -   -   =
 FAILED, cancelled
-            =   =   =   -   -   -
+            =   =   =   -   -   -   =
 FAILED, retried
-            =   =   =   -   -   -
+            =   =   =   -   -   -   =
 REJECTED, chain unknown
-            =   =   =   -   -   -
+            =   =   =   -   -   -   -
 """
 
 

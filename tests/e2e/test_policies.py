@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.core.stages import Stage
 from schemas.policies import ClearanceRequested, RequestCleared, RequestHeld
-from schemas.requests import ApprovalDrafted
+from schemas.requests import ApprovalDrafted, ApprovalSigned, DraftRecalled
 from schemas.topics import DEAD_LETTERS, LANES, REQUESTS
 from tests.e2e.harness import TOKEN, World, until
 from tests.e2e.test_bad_input import run_cli
@@ -38,11 +38,15 @@ async def approve(world: World, key: str, who: str, code: int = 0) -> Any:
 
 
 async def held(world: World, key: str) -> Any:
-    async def is_held() -> bool:
-        item = await world.status(key)
-        return item is not None and item["stage"] == Stage.HELD
+    return await at_stage(world, key, Stage.HELD)
 
-    await until(is_held, f"{key} is held", lambda: world.stories([key]))
+
+async def at_stage(world: World, key: str, stage: Stage) -> Any:
+    async def is_there() -> bool:
+        item = await world.status(key)
+        return item is not None and item["stage"] == stage
+
+    await until(is_there, f"{key} is {stage}", lambda: world.stories([key]))
     return await world.status(key)
 
 
@@ -96,3 +100,38 @@ async def _held_and_released(world: World, limit: int) -> None:
     cancel = ("cancel", "--request", mistake, "--who", "ann", "--why", "a mistake", "--wait", "60")
     await command(world, *cancel)
     await world.ended([mistake], "FAILED")
+
+
+async def test_a_policy_recalls_what_is_drafted_and_not_yet_signed(
+    world: World, tmp_path: Path
+) -> None:
+    """An operator tightens the limit while KMS is away: what was drafted before is judged anew, and
+    what is wrong by now is never signed."""
+    [warm] = await world.mint()
+    await world.ended([warm])
+    await world.stack.kms.set_faults(down=True)
+    try:
+        [small] = await world.mint(amount=str(TOKEN))
+        [large] = await world.mint(amount=str(9 * TOKEN))
+        for key in (small, large):
+            await at_stage(world, key, Stage.DRAFTED)
+        await apply(world, tmp_path, {"max_amount": str(5 * TOKEN)})
+        await held(world, large)
+        await world.stack.kms.clear_faults()
+        await world.ended([small])
+        await world.minted_once(5920, [small])
+    finally:
+        await world.stack.kms.clear_faults()
+        cancel = ("cancel", "--request", large, "--who", "ann", "--why", "wrong", "--wait", "60")
+        await command(world, *cancel)
+        await apply(world, tmp_path, {"note": "nothing is asked any more"})
+    await world.ended([large], "FAILED")
+    facts = [record.fact for record in await world.facts(REQUESTS)]
+    recalled = [fact.request_key for fact in facts if isinstance(fact, DraftRecalled)]
+    assert sorted(set(recalled)) == sorted([small, large])
+    signed = [fact for fact in facts if isinstance(fact, ApprovalSigned)]
+    assert [fact.attempt for fact in signed if fact.request_key == small] == [2]
+    assert large not in {fact.request_key for fact in signed}
+    drafts = [f for f in facts if isinstance(f, ApprovalDrafted) and f.request_key == small]
+    assert {draft.attempt: draft.digest for draft in drafts}.keys() == {1, 2}
+    assert len({draft.digest for draft in drafts}) == 1, "the same approval"

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pydantic import SecretStr
 
 from orchestrator.adapters.evm_rpc import EvmNode
+from orchestrator.adapters.kafka_ends import KafkaEnds
 from orchestrator.adapters.kafka_log import KafkaLog, KafkaWriter, partition_of
 from orchestrator.adapters.wallets import LocalWallet
 from orchestrator.config import ChainConfig, Settings
@@ -80,7 +81,8 @@ class Bench:
         self.log = KafkaLog(stack.kafka.access, "lanes-test", "lanes-test")
         self.writer = KafkaWriter(stack.kafka.access, "lanes-test")
         self.partition = partition_of(LANES, f"{CHAIN_ID}:{self.wallet.address}")
-        self.controls = Controls(self.log)
+        self.ends = KafkaEnds(stack.kafka.access, "lanes-test")
+        self.controls = Controls(self.log, self.ends)
         self.controlling: asyncio.Task[None]
         self.owner: LaneOwner
         self.task: asyncio.Task[None]
@@ -114,6 +116,7 @@ class Bench:
         self.controlling.cancel()
         await asyncio.wait({self.controlling})
         await self.writer.close()
+        await self.ends.close()
         await self.node.close()
 
     async def relay(self, *names: str, seconds: int = 3600) -> list[RelayRequested]:

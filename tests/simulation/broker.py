@@ -104,6 +104,8 @@ class Broker:
         self.recorders: list[Callable[[Entry], None]] = []
         """Each is shown every record once, when it is committed; another owner's open transaction
         may still hide it from readers."""
+        self.dice_of_ends: Random | None = None
+        """Where the end of a partition is asked for, and takes its time."""
         self.bells: dict[tuple[str, int], list[Callable[[], None]]] = {}
         """Rung when a partition has something new."""
 
@@ -277,6 +279,19 @@ class SimulatedLog:
             yield found
             if not found and await self._broker.news(entries, place, TAIL_SECONDS):
                 await asyncio.sleep(wire.rng.random() * 0.5)
+
+    async def end(self, topic: Topic, partition: int) -> int:
+        """Throws dice of its own, only where policies are: other stories stay what they were."""
+        entries = self._broker.partitions[topic.name, partition]
+        dice = self._broker.dice_of_ends
+        if dice is not None:
+            await asyncio.sleep(dice.random() * 0.1)
+            if self._wire.weather.bad and dice.random() < 0.02:
+                raise LogUnavailable(f"asking for the end of {topic.name}: no answer")
+        end = entries.stable
+        if dice is not None:
+            await asyncio.sleep(dice.random() * 0.1)
+        return end
 
     async def follow(
         self, topics: Sequence[Topic], places: Mapping[tuple[str, int], int]

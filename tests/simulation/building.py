@@ -100,6 +100,8 @@ def build(scenario: Scenario, rng: Random, agents: Agents, aim: Aim | None = Non
     broker = Broker(log_wire, fencing=agents.fencing)
     broker.witnesses.append(oracle.witness)
     broker.recorders.append(oracle.recorded)
+    if scenario.policy is not None:
+        broker.dice_of_ends = Random(f"ends {scenario.policy.version}")
     kms = SimulatedKms(kms_wire, oracle.on_ask)
     apart = Random()
     apart.setstate(rng.getstate())

@@ -12,7 +12,7 @@ from orchestrator.core.owing import Sign
 from orchestrator.ports import Message, OwnedLog
 from schemas.base import Fact
 from schemas.lanes import LaneFact, RelayRefusal, TransactionPrepared
-from schemas.requests import RefusalReported
+from schemas.requests import DraftRecalled, RefusalReported
 from schemas.topics import REQUESTS
 from streams.controls import Controls
 from streams.deciding import Decider
@@ -115,6 +115,23 @@ class DeafDesk(SigningDesk):
         return False
 
 
+class SignsWhatIsNotCleared(SigningDesk):
+    """Leaves it to the decider to recall what another policy had cleared."""
+
+    def _is_unjudged(self, owed: Sign) -> bool:
+        return False
+
+
+class NeverRecalls(Decider):
+    """Leaves it to the desk to refuse."""
+
+    def _owed(self, keys: set[str]) -> dict[str, list[Fact]]:
+        owed = super()._owed(keys)
+        for topic, facts in owed.items():
+            owed[topic] = [fact for fact in facts if not isinstance(fact, DraftRecalled)]
+        return owed
+
+
 class GivesUpWhatIsOut(LaneOwner):
     """Says that cancelled work is given up although a transaction of it is out."""
 
@@ -168,6 +185,10 @@ DEFECTS = {
         lambda: Agents(lane_owner=DeafToPauses), ("sent to a node while paused", "prepared"), 50
     ),
     "deaf desk": Defect(lambda: Agents(desk=DeafDesk), ("sent to KMS while paused",), 40),
+    "signs what is not cleared": Defect(
+        lambda: Agents(desk=SignsWhatIsNotCleared), ("sent to KMS uncleared",), 100, start=116
+    ),
+    "never recalls": Defect(lambda: Agents(decider=NeverRecalls), ("never came to an end",), 100),
     "gives up what is out": Defect(
         lambda: Agents(lane_owner=GivesUpWhatIsOut), ("the lane's fold says", "an agent"), 50
     ),

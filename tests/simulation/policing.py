@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from orchestrator.core.asking import cleared_by
 from orchestrator.core.clearing import Clearing, evolve
 from orchestrator.core.lifecycle import Stage
 from schemas.base import Fact, Position, Record, UnreadableRecord, encode_value, instant
@@ -33,7 +34,7 @@ from schemas.policies import (
     RequestHeld,
     Window,
 )
-from schemas.requests import ApprovalDrafted, RequestReceived
+from schemas.requests import ApprovalDrafted, ApprovalSigned, DraftRecalled, RequestReceived
 from schemas.topics import CONTROLS, TOPICS
 from streams.controls import STALE_SECONDS
 from tests.simulation.outside import HOLDERS, mint_message
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from tests.simulation.worker import World
 
 EVERY = 5
+SIGNED_SECONDS = STALE_SECONDS + APPENDING_SECONDS
 UNVERIFIED = HOLDERS[2]
 OPERATORS = ("ann", "bob", "cleo", " Ann")
 """The first and the last are one person."""
@@ -95,6 +97,8 @@ class Policing:
         self.oracle = PolicyOracle(world)
         if policy is not None:
             world.broker.witnesses.append(self.oracle.witness)
+            self.oracle.others = world.kms.on_start
+            world.kms.on_start = self.oracle.asks_kms
 
     def start(self, until_seconds: float) -> None:
         if self._policy is None:
@@ -114,6 +118,9 @@ class Policing:
             if rng.random() < 0.3:
                 when = rng.uniform(0.2, 1) * until_seconds
                 loop.in_world(when, chain.registry.unverified.clear)
+        for _ in range(rng.choice((0, 1, 3))):
+            then = rng.choice((drawn(rng), self._policy, Policy(note="nothing is asked")))
+            loop.in_world(rng.uniform(0.1, 0.9) * until_seconds, self.apply, then)
 
     @staticmethod
     def _mend(chain: Chain) -> None:
@@ -201,6 +208,9 @@ class PolicyOracle:
         self._world = world
         self._applied: dict[str, PolicyApplied] = {}
         self._in_force_since: float | None = None
+        self._stood: list[tuple[float, Policy]] = []
+        self._keys: dict[str, str] = {}
+        self.others: Callable[[str], None] = lambda digest: None
         self._adopted: dict[str, Policy] = {}
         self._approved: dict[tuple[str, str], set[str]] = defaultdict(set)
         self._verified: dict[tuple[str, str], bool] = {}
@@ -227,6 +237,7 @@ class PolicyOracle:
                 if fact.order not in self._applied:
                     self._applied[fact.order] = fact
                     self._in_force(fact.policy.rules)
+                    self._stood.append((self._world.loop.time(), fact.policy))
             case ApproveOrdered():
                 self._approved[fact.request_key, fact.ticket].add(fact.who.strip().lower())
             case PolicyAdopted():
@@ -244,7 +255,12 @@ class PolicyOracle:
                 if any(b.rule is PolicyRule.REGISTRY_UNASKED for b in fact.breaches):
                     self._world.story.count("holds of registries that could not be asked")
             case ApprovalDrafted():
+                self._keys[fact.digest] = fact.request_key
                 self._drafted(fact)
+            case ApprovalSigned():
+                self._signed(fact)
+            case DraftRecalled():
+                self._world.story.count("recalls")
 
     def _said(self, fact: AccountVerified) -> None:
         registry = self._world.chains[fact.chain_id].registry
@@ -334,6 +350,31 @@ class PolicyOracle:
             name.startswith(draft) for name in self._facts
         ):
             self._violated("drafted without a clearance", id=fact.id)
+
+    def asks_kms(self, digest: str) -> None:
+        """A process asks now, by what it knows: no older than a pause may be to it."""
+        self.others(digest)
+        self._judge("sent to KMS", self._keys.get(digest, ""), STALE_SECONDS)
+
+    def _signed(self, fact: ApprovalSigned) -> None:
+        """The first that counts. One that arrived late does so only where nothing was recalled."""
+        state = self._world.oracle.requests.get(fact.request_key)
+        if state is not None and state.signed == fact:
+            self._judge("signed", fact.request_key, SIGNED_SECONDS)
+
+    def _judge(self, what: str, key: str, grace: float) -> None:
+        """By one of the policies that have stood within so many seconds."""
+        state = self._world.oracle.requests.get(key)
+        if state is None or state.type != "MINT":
+            return
+        since = self._world.loop.time() - grace
+        older = [policy for at, policy in self._stood if at <= since]
+        allowed = [*older[-1:], *(policy for at, policy in self._stood if at > since)]
+        if not older or not all(policy.rules for policy in allowed):
+            return
+        if cleared_by(state) not in {policy.version for policy in allowed}:
+            version = older[-1].version[:10]
+            self._violated(f"{what} uncleared", key=key, attempt=state.attempt, policy=version)
 
     def compare(self, owner: Clearing) -> None:
         """What an owner holds in the end is what the log says."""

@@ -17,7 +17,7 @@ from schemas.base import Fact, Position, Record, encode_value, instant
 from schemas.dead_letters import DeadLetter
 from schemas.lanes import RelayRefusal
 from schemas.requests import ApprovalDrafted, RequestFact
-from schemas.topics import EVM_EVENTS, LANES, REQUESTS, TOPICS, Topic
+from schemas.topics import EVM_EVENTS, KURO_EVENTS, LANES, REQUESTS, TOPICS, Topic
 from streams.deciding import Decider
 from tests.simulation.aiming import Aim, Errand, Moment
 from tests.simulation.broker import Entry
@@ -32,11 +32,14 @@ from tests.simulation.telling import (
     ELSEWHERE,
     KEY,
     LANE_REPORTS,
+    MINT_KEY,
     NEEDED_AT,
+    OF_MINTS,
     ORIGIN,
     PRELUDES,
     TICKETED,
     WAYS,
+    allowed,
     asked,
     done,
     gone,
@@ -166,6 +169,7 @@ class Play:
 
     def __init__(self, arrow: Arrow, moment: Moment | None) -> None:
         self.start, self.kind, self.goal = arrow
+        self.key = MINT_KEY if self.kind in OF_MINTS else KEY
         self.ledger = Ledger()
         self.problems: list[str] = []
         self.told_when_it_fell: set[Told] = set()
@@ -192,7 +196,7 @@ class Play:
 
     @property
     def state(self) -> RequestState | None:
-        return self.ledger.states.get(KEY)
+        return self.ledger.states.get(self.key)
 
     @property
     def stage(self) -> Stage | None:
@@ -284,7 +288,10 @@ class Play:
         if stage is Stage.REJECTED:
             self._forget_the_chain()
         for topic, fact, passed in WAYS[stage]:
-            self._tell(topic, fact)
+            if self.kind in OF_MINTS and topic is EVM_EVENTS:
+                self._tell(KURO_EVENTS, allowed())
+            else:
+                self._tell(topic, fact)
             await self._until(lambda passed=passed: self.stage is passed)  # type: ignore[misc]
 
     # The arrow itself
@@ -294,6 +301,8 @@ class Play:
         if told is None:
             return self._release()
         topic, fact = told
+        if self.kind in OF_MINTS:
+            self._holds = lambda state: False
         if self.kind == "RetractionReported" and self.start in (Stage.COMPLETED, Stage.UNBACKED):
             fact = gone(DONE)
         elif self.kind == "RetractionReported" and self.start is Stage.RETRACTED:

@@ -8,6 +8,7 @@ from orchestrator.core.lifecycle import RequestState, Stage
 from schemas.base import Fact
 from schemas.controls import CancelOrdered, RetryOrdered
 from schemas.evm import ContractEvent, EventName, EventRetracted
+from schemas.kuro import MintOk, Via
 from schemas.lanes import (
     RelayRefusal,
     RelayRefused,
@@ -21,6 +22,8 @@ from schemas.policies import (
     Breach,
     HoldLapsed,
     LapseReason,
+    Policy,
+    PolicyApplied,
     PolicyRule,
     RequestCleared,
     RequestHeld,
@@ -32,6 +35,7 @@ from tests.simulation.building import CONTRACT, FIRST_CHAIN, wallet
 HOLDER = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
 REQUEST_ID = "redeem-7"
 KEY = f"redeem:{FIRST_CHAIN}:{REQUEST_ID}"
+MINT_KEY = "mint-7"
 ORIGIN, ANOTHER_ORIGIN, DONE, ELSEWHERE = 101, 102, 103, 109
 
 
@@ -75,6 +79,23 @@ def asked(number: int) -> ContractEvent:
 
 def done(amount: int = 1000) -> ContractEvent:
     return _event(EventName.REDEEMED, DONE, amount)
+
+
+def allowed() -> MintOk:
+    """For the arrows that mints alone go over."""
+    return MintOk(
+        request_id=MINT_KEY,
+        user=HOLDER,
+        amount="1000",
+        fiat_ref="wire-7",
+        chain_id=FIRST_CHAIN,
+        timestamp_ms=1_800_000_000_000,
+        via=Via.SOCKET,
+    )
+
+
+OF_MINTS = {"DraftRecalled"}
+"""Kinds of which redeems know nothing."""
 
 
 def gone(number: int) -> EventRetracted:
@@ -170,6 +191,7 @@ def approved(ticket: str) -> ApproveOrdered:
 
 
 BY = {"who": "a person", "why": "looked"}
+POLICY = Policy(max_amount=999)
 
 _RECEIVED = [(EVM_EVENTS, asked(ORIGIN), Stage.RECEIVED)]
 _RELAYING = [(EVM_EVENTS, asked(ORIGIN), Stage.RELAYING)]
@@ -207,9 +229,13 @@ CAUSES: dict[str, tuple[Topic, Fact]] = {
     "ClearanceReported": (LANES, cleared("1.0.0")),
     "HoldReported": (LANES, held("1.0.0")),
     "HoldLapseReported": (LANES, lapsed("1.0.0")),
+    "DraftRecalled": (
+        CONTROLS,
+        PolicyApplied(order="p-1", version=POLICY.version, policy=POLICY, **BY),
+    ),
 }
 """Facts that are reported rather than decided: what is told to have each. The others are decided,
-and come when the play releases the decider or KMS."""
+and come when the play releases the decider or KMS; a recall is decided when a policy came."""
 
 TICKETED: dict[str, Callable[[str], Fact]] = {
     "ClearanceReported": cleared,

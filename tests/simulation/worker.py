@@ -95,7 +95,7 @@ class Worker:
         self.books: list[Book] = []
         self.relayers: list[Relayer] = []
         self.log = SimulatedLog(world.broker, world.log_wire)
-        self.controls = Controls(self.log)
+        self.controls = Controls(self.log, self.log)
         world.loop.spawn(self.process, self._start(), f"{name} starts")
 
     async def _start(self) -> None:

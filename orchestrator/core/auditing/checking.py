@@ -3,7 +3,7 @@
 The order matters, because the topics are still written meanwhile: `requests` first, then
 `evm.events`, `kuro.events`, `lanes`, `dead-letters`. So each effect is read before the end of the
 topic that holds its cause is looked up, and nothing is missed for being too new. Before them comes
-`controls`: a policy binds only what is drafted well after it.
+`controls`: a policy binds only what is signed well after it.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ NEEDED = {
         "RequestReceived",
         "ClearanceReported",
         "ApprovalDrafted",
+        "DraftRecalled",
         "ApprovalSigned",
         "RequestCompleted",
     },

@@ -29,7 +29,7 @@ class Kind(StrEnum):
     SIGNATURE_UNSOUND = "SIGNATURE_UNSOUND"
     SIGNER_UNKNOWN = "SIGNER_UNKNOWN"
     DRAFT_DIFFERS = "DRAFT_DIFFERS"
-    DRAFT_UNCLEARED = "DRAFT_UNCLEARED"
+    SIGNATURE_UNCLEARED = "SIGNATURE_UNCLEARED"
     REQUEST_WITHOUT_ORIGIN = "REQUEST_WITHOUT_ORIGIN"
     REQUEST_DIFFERS = "REQUEST_DIFFERS"
     COMPLETED_WITHOUT_EVENT = "COMPLETED_WITHOUT_EVENT"
@@ -59,7 +59,7 @@ MEANING = {
     Kind.SIGNATURE_UNSOUND: "every KMS signature recovers to the address that it names",
     Kind.SIGNER_UNKNOWN: "every KMS signature is by the key, or by one that was named",
     Kind.DRAFT_DIFFERS: "every drafted digest is that of the request's recipient and amount",
-    Kind.DRAFT_UNCLEARED: "every mint drafted under a policy was cleared by its owner",
+    Kind.SIGNATURE_UNCLEARED: "every mint signed under a policy had been cleared by it",
     Kind.REQUEST_WITHOUT_ORIGIN: "every request has the Kuro fact or the event it came from",
     Kind.REQUEST_DIFFERS: "every request says what its origin says",
     Kind.COMPLETED_WITHOUT_EVENT: "every completed request has its event on the log",

@@ -26,6 +26,7 @@ from schemas.requests import (
     ApprovalDrafted,
     ApprovalSigned,
     ClearanceReported,
+    DraftRecalled,
     RequestCompleted,
     RequestReceived,
 )
@@ -76,9 +77,12 @@ class RequestBook:
                 self.clearances.clear(fact)
             case ApprovalDrafted():
                 self._draft(fact, record)
-                self._judge_clearance(fact, record)
+                self.clearances.draft(fact)
+            case DraftRecalled():
+                self.clearances.recall(fact)
             case ApprovalSigned():
                 self._sign(fact, record)
+                self._judge_clearance(fact, record)
             case RequestCompleted():
                 told = self.completed.setdefault(fact.request_key, [])
                 if all(item.seat != fact.seat for item in told):
@@ -142,14 +146,14 @@ class RequestBook:
                 str(record.position),
             )
 
-    def _judge_clearance(self, fact: ApprovalDrafted, record: Record) -> None:
+    def _judge_clearance(self, fact: ApprovalSigned, record: Record) -> None:
         request = self._latest.get(fact.request_key)
         if request is None or request.type is not RequestType.MINT:
             return
         missing = self.clearances.missing(fact, record)
         if missing is not None:
             self.findings.add(
-                Kind.DRAFT_UNCLEARED,
+                Kind.SIGNATURE_UNCLEARED,
                 request.chain_id,
                 fact.request_key,
                 missing,
