@@ -64,6 +64,7 @@ OWED = {
     "HELD, approved by one": None,
     "HELD, being cancelled": RequestFailed,
     "RECEIVED, cleared": ApprovalDrafted,
+    "RECEIVED, recalled": ApprovalDrafted,
     "DRAFTED": Sign,
     "SIGNED": RelayAssigned,
     "RELAYING": RelayRequested,

@@ -185,6 +185,16 @@ def test_a_hold_is_released_by_enough_operators_and_counts():
     assert owner.ask("next", amount=60).breaches[0].rule is PolicyRule.WINDOW_AMOUNT
 
 
+def test_one_person_releases_what_the_policy_asks_of_one_and_not_what_it_asks_of_two():
+    """The mistake of October 2025 with a limit, and one careless person."""
+    for operators, released in ((1, True), (2, False)):
+        owner = Owner(Policy(max_amount=99, approvals=Approvals(operators=operators)))
+        held = owner.ask("m-1", amount=TRILLIONS)
+        assert held.approvals_needed == operators
+        owner.tell(ReleaseRequested(request_key="m-1", ticket="1.0.0", approved_by=("ann",)))
+        assert [type(fact) for fact in owner.look()] == [RequestCleared] * released
+
+
 @pytest.mark.parametrize("mint", [{"account": OTHER}, {"fiat_ref": "wire-m-1"}])
 def test_no_approval_releases_who_is_denied_nor_mints_a_payment_twice(mint):
     owner = Owner(Policy(deny=(OTHER,), fiat_ref_once=True))

@@ -18,7 +18,7 @@ from schemas.policies import (
     RequestCleared,
     RequestHeld,
 )
-from tests.core.test_policies import NOW, OTHER, USER, Owner, asked
+from tests.core.test_policies import NOTHING, NOW, OTHER, USER, Owner, asked
 
 SILENT = {5920: "no node answers"}
 KYC = Policy(kyc=Kyc())
@@ -62,6 +62,16 @@ def test_nobody_passes_unasked_and_whom_it_is_about_is_held_with_the_reason():
     assert (breach.rule, breach.detail) == (PolicyRule.REGISTRY_UNASKED, SILENT[5920])
     assert held.approvals_needed == 2
     owner.replayed()
+
+
+def test_whom_the_registry_does_not_verify_passes_without_the_rule_and_not_with_it():
+    for policy, answer in ((NOTHING, RequestCleared), (KYC, RequestHeld)):
+        owner = Owner(policy)
+        first = owner.ask("m-1")
+        owner.tell(said("m-1", False))
+        found = first or owner.look()[0]
+        assert isinstance(found, answer)
+    assert [breach.rule for breach in found.breaches] == [PolicyRule.NOT_VERIFIED]
 
 
 def test_without_the_rule_a_registry_that_is_away_stops_nothing():

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from orchestrator.adapters.kafka_ends import KafkaEnds
 from orchestrator.adapters.kafka_log import KafkaLog, KafkaWriter, partition_of
 from orchestrator.dev.stack import EmbeddedStack
 from orchestrator.errors import Fenced
 from orchestrator.kafka_access import KafkaAccess
-from orchestrator.ports import FactLog, LogWriter
+from orchestrator.ports import FactLog, LogEnds, LogWriter
 from schemas.base import Position, Record
 from schemas.dead_letters import DeadLetter, DeadLetterReason
 from schemas.kuro import MintOk, Via
@@ -35,6 +36,7 @@ class LogWorld:
     writer: LogWriter
     facts: FactLog
     others: FactLog
+    ends: LogEnds
 
 
 def mint(request_id: str, amount: int = 1) -> MintOk:
@@ -194,13 +196,22 @@ class LogContract:
         assert found[1:] == [record.position.offset for record in later]
         await tail.aclose()
 
+    async def test_the_end_stands_behind_the_last_record(self, world: LogWorld) -> None:
+        key = f"end-{fresh()}"
+        partition = partition_of(KURO_EVENTS, key)
+        for number in range(3):
+            before = await world.ends.end(KURO_EVENTS, partition)
+            [record] = await world.writer.append(KURO_EVENTS, [mint(key, number + 1)])
+            assert record.position is not None and record.position.offset >= before
+            assert await world.ends.end(KURO_EVENTS, partition) == record.position.offset + 1
+
 
 class TestSimulatedLog(LogContract):
     @pytest.fixture
     async def world(self) -> LogWorld:
         wire = QuietWire()
         broker = Broker(wire)
-        return LogWorld(*(SimulatedLog(broker, wire) for _ in range(3)))
+        return LogWorld(*(SimulatedLog(broker, wire) for _ in range(4)))
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +227,9 @@ async def kafka_world(kafka: KafkaAccess) -> AsyncIterator[LogWorld]:
     assert TOPICS
     writer = KafkaWriter(kafka, "contract")
     await writer.start()
-    yield LogWorld(writer, KafkaLog(kafka, "contract"), KafkaLog(kafka, "contract-2"))
+    ends = KafkaEnds(kafka, "contract-ends")
+    yield LogWorld(writer, KafkaLog(kafka, "contract"), KafkaLog(kafka, "contract-2"), ends)
+    await ends.close()
     await writer.close()
 
 
