@@ -37,6 +37,8 @@ COMMANDS = {
     "api": ["api"],
     "webhooks": ["webhooks"],
 }
+METRICS = {name: free_port() for name in ("decide", "sign", "relay")}
+"""Ports of the roles' metrics."""
 LOGINS, CERTIFICATES = "LOGINS", "CERTIFICATES"
 
 
@@ -146,20 +148,31 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 @pytest_asyncio.fixture(scope="session")
-async def service(secured: Secured, receiver: Receiver) -> AsyncIterator[World]:
+async def parts(secured: Secured, receiver: Receiver) -> AsyncIterator[dict[str, Service]]:
     """Every role in a process of its own, with its own principal and no more."""
     code, told = await secured.ends("init", "init", "init")
     assert code == 0, told
-    world = World(secured.stack)
     hooks = {"name": "ledger", "url": receiver.url, "secret": receiver.secret}
     file = secured.folder / "webhooks.json"
     file.write_text(json.dumps([hooks]))
     more = {"WEBHOOKS_FILE": str(file), "WEBHOOKS_ALLOW_HTTP": "true"}
     parts = {
-        name: secured.part(name, name, *arguments, **(more if name == "webhooks" else {}))
+        name: secured.part(name, name, *arguments, **_own_settings(name, more))
         for name, arguments in COMMANDS.items()
     }
-    world.service = parts["api"]
     await asyncio.gather(*(part.start() for part in parts.values()))
-    yield world
+    yield parts
     await asyncio.gather(*(part.stop() for part in parts.values()))
+
+
+def _own_settings(name: str, of_webhooks: dict[str, str]) -> dict[str, str]:
+    if name == "webhooks":
+        return of_webhooks
+    return {"METRICS_PORT": str(METRICS[name])} if name in METRICS else {}
+
+
+@pytest_asyncio.fixture(scope="session")
+async def service(secured: Secured, parts: dict[str, Service]) -> World:
+    world = World(secured.stack)
+    world.service = parts["api"]
+    return world
