@@ -232,10 +232,11 @@ WORDS: Mapping[Code, _Words] = {
         _S,
         "KMS's signature",
         "Not signed for {seconds} s, far longer than usual: KMS refuses, throttles or cannot be "
-        "reached, the signing guard does not answer or refuses a second digest of the request, or "
-        "no worker with the role `sign` runs. It is tried again and again; the reason stands in "
-        "the signer's log and metrics (signing_guard_refused, kms_errors_total), and "
-        "`orchestrator guard show` lists the request's digests.",
+        "reached, the signing guard does not answer or refuses a second digest of the request, "
+        "another policy is in force than the one that cleared it and no worker with the role "
+        "`decide` takes the draft back, or no worker with the role `sign` runs. It is tried again "
+        "and again; the reason stands in the signer's log and metrics (signing_guard_refused, "
+        "kms_errors_total), and `orchestrator guard show` lists the request's digests.",
         ("doctor", "cancel"),
     ),
     Code.TO_BE_ASSIGNED: _Words(_D, "a wallet", "Signed; a wallet is chosen next.", _WAIT),
