@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from orchestrator.core.stages import TERMINAL, RequestState, Stage
+from orchestrator.core.stages import TERMINAL, RequestState, Stage, rests_elsewhere
 from schemas.lanes import RelayRefusal
 from schemas.requests import (
     ApprovalDrafted,
@@ -14,11 +14,13 @@ from schemas.requests import (
     ApproveReported,
     AttemptFact,
     CancelReported,
+    DraftRecalled,
     EvidenceReported,
     FailureReason,
     HoldLapseReported,
     InclusionReported,
     OrphaningReported,
+    PolicyReported,
     RefusalReported,
     RejectionReason,
     RelayAssigned,
@@ -79,6 +81,54 @@ def groundless(state: RequestState, fact: RequestFact) -> bool:
             return state.evidence is None or state.evidence.seat != fact.seat
         case RequestRetracted():
             return not state.origin_retracted or fact.seat != state.origin_event
+    return False
+
+
+_LEFT = TERMINAL | {Stage.RECEIVED, Stage.HELD}
+"""Where a request stands that ended during an attempt, or began anew after it."""
+
+
+def overtaken(state: RequestState, fact: RequestFact) -> bool:
+    """True for a decision whose ground is gone: its author had not yet read what now stands before
+    it on the log. What is owed instead follows from the state as it is."""
+    stage = state.stage
+    match fact:
+        case RequestCompleted():
+            return fact.seat in state.retracted_seats
+        case RequestRetracted():
+            moved_on = fact.seat != state.origin_event or stage in TERMINAL - {Stage.FAILED}
+            return fact.seat in state.retracted_seats and moved_on
+        case RequestFailed() if fact.attempt != state.attempt:
+            return fact.attempt < state.attempt
+        case RequestFailed(reason=FailureReason.CANCELLED):
+            held = state.cancelling
+            return held is None or held.order != fact.order or stage in TERMINAL
+        case RequestFailed(reason=FailureReason.EVIDENCE_MISMATCH):
+            return state.evidence is None or stage in TERMINAL
+        case RequestFailed():
+            return stage in _LEFT
+        case ApprovalDrafted():
+            if fact.opening is not None and fact.opening < state.opening:
+                return True
+            left = stage in TERMINAL | {Stage.HELD} or state.cancelling is not None
+            return fact.attempt == state.attempt + 1 and left
+        case ApprovalNonceGranted():
+            useful = stage in TERMINAL | {Stage.RECEIVED, Stage.HELD, Stage.EXPIRED}
+            return fact.attempt == state.attempt or not useful
+        case RelayAssigned() | RefusalReported() if assignment_before(state, fact):
+            return True
+        case ApprovalSigned() | RelayAssigned():
+            left = stage in _LEFT or state.cancelling is not None
+            return fact.attempt == state.attempt and left
+        case DraftRecalled():
+            left = stage is not Stage.DRAFTED or state.cancelling is not None
+            return fact.attempt == state.attempt and left
+        case ApprovalExpired():
+            return fact.attempt == state.attempt and stage in _LEFT | {Stage.EXPIRED}
+        case PolicyReported():
+            return stage in TERMINAL or state.cleared
+        case RequestRejected():
+            return stage in TERMINAL or rests_elsewhere(state, fact)
     return False
 
 

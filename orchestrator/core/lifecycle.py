@@ -18,9 +18,9 @@ from typing import Any
 from orchestrator.core.grounds import (
     DEADLY,
     WITH_A_LANE,
-    assignment_before,
     groundless,
     may_be_given_up,
+    overtaken,
     relied_on,
 )
 from orchestrator.core.stages import (
@@ -32,7 +32,6 @@ from orchestrator.core.stages import (
     Status,
     Verdict,
     changed,
-    rests_elsewhere,
 )
 from schemas.base import Record
 from schemas.requests import (
@@ -46,7 +45,6 @@ from schemas.requests import (
     ClearanceReported,
     DraftRecalled,
     EvidenceReported,
-    FailureReason,
     HoldLapseReported,
     HoldReported,
     InclusionReported,
@@ -80,9 +78,6 @@ __all__ = [
     "may_be_given_up",
 ]
 
-
-_LEFT = TERMINAL | {Stage.RECEIVED, Stage.HELD}
-"""Where a request stands that ended during an attempt, or began anew after it."""
 
 _Row = dict[type[RequestFact], Stage | None]
 
@@ -242,7 +237,7 @@ def _seen_before(state: RequestState, fact: RequestFact) -> Verdict | None:
             return Verdict.CONFLICT
     if type(fact) in _NEVER_OVERTAKEN:
         return None
-    return Verdict.REPEATED if _overtaken(state, fact) else None
+    return Verdict.REPEATED if overtaken(state, fact) else None
 
 
 def _retraction_seen(state: RequestState, fact: RetractionReported) -> Verdict | None:
@@ -290,50 +285,6 @@ times a fact.)"""
 
 _NEVER_OVERTAKEN = frozenset({SubmissionReported, InclusionReported, OrphaningReported})
 """What a lane saw happen is no decision: it stays true whatever stands before it on the log."""
-
-
-def _overtaken(state: RequestState, fact: RequestFact) -> bool:
-    """True for a decision whose ground is gone: its author had not yet read what now stands before
-    it on the log. What is owed instead follows from the state as it is."""
-    stage = state.stage
-    match fact:
-        case RequestCompleted():
-            return fact.seat in state.retracted_seats
-        case RequestRetracted():
-            moved_on = fact.seat != state.origin_event or stage in TERMINAL - {Stage.FAILED}
-            return fact.seat in state.retracted_seats and moved_on
-        case RequestFailed() if fact.attempt != state.attempt:
-            return fact.attempt < state.attempt
-        case RequestFailed(reason=FailureReason.CANCELLED):
-            held = state.cancelling
-            return held is None or held.order != fact.order or stage in TERMINAL
-        case RequestFailed(reason=FailureReason.EVIDENCE_MISMATCH):
-            return state.evidence is None or stage in TERMINAL
-        case RequestFailed():
-            return stage in _LEFT
-        case ApprovalDrafted():
-            if fact.opening is not None and fact.opening < state.opening:
-                return True
-            left = stage in TERMINAL | {Stage.HELD} or state.cancelling is not None
-            return fact.attempt == state.attempt + 1 and left
-        case ApprovalNonceGranted():
-            useful = stage in TERMINAL | {Stage.RECEIVED, Stage.HELD, Stage.EXPIRED}
-            return fact.attempt == state.attempt or not useful
-        case RelayAssigned() | RefusalReported() if assignment_before(state, fact):
-            return True
-        case ApprovalSigned() | RelayAssigned():
-            left = stage in _LEFT or state.cancelling is not None
-            return fact.attempt == state.attempt and left
-        case DraftRecalled():
-            left = stage is not Stage.DRAFTED or state.cancelling is not None
-            return fact.attempt == state.attempt and left
-        case ApprovalExpired():
-            return fact.attempt == state.attempt and stage in _LEFT | {Stage.EXPIRED}
-        case PolicyReported():
-            return stage in TERMINAL or state.cleared
-        case RequestRejected():
-            return stage in TERMINAL or rests_elsewhere(state, fact)
-    return False
 
 
 _KEPT_ALONE: dict[type[RequestFact], str] = {
