@@ -55,14 +55,22 @@ class NonceRequested(SequenceFact):
 
 class NoncesCounted(SequenceFact):
     """The contract's `nonces(recipient)` at this final block: the first fact of a sequence, and how
-    nonces that were used elsewhere become known."""
+    nonces that were used elsewhere become known. `retractions` is how many of the recipient's mints
+    its teller knew to be taken back (left out for none): later ones may take this count back too.
+    """
 
     count: Amount
     block_number: Count
+    retractions: Count | None = None
+
+    @property
+    def retractions_known(self) -> int:
+        return self.retractions or 0
 
     @property
     def id(self) -> str:
-        return f"counted:{self.chain_id}:{self.recipient}:{self.count}:{self.block_number}"
+        known = f":{self.retractions}" if self.retractions else ""
+        return f"counted:{self.chain_id}:{self.recipient}:{self.count}:{self.block_number}{known}"
 
 
 class NonceGranted(SequenceFact):

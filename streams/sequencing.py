@@ -14,7 +14,8 @@ import structlog
 
 from orchestrator.config import ChainConfig, Settings
 from orchestrator.core.chain import Head
-from orchestrator.core.sequences import Sequences, conclude, due, evolve, questions
+from orchestrator.core.granting import conclude, due, questions
+from orchestrator.core.sequences import Sequences, evolve
 from orchestrator.core.stages import Verdict
 from orchestrator.errors import Fenced, LogUnavailable, RpcError, RpcProblem, StartRefused
 from orchestrator.ports import Call, ChainNode, FactLog, OwnedLog

@@ -5,20 +5,31 @@
 2. Whoever is granted a nonce gets the lowest free one, so that holes close first.
 3. A mint on chain settles its nonce, whoever approved it: by its id it settles a request too.
 
-4. The owner folds what it appends at once, and what others append when it reads it: on the log
-   theirs may stand first. So facts of the two give the same state in either order.
+4. What may still execute is a predicate, no memory: granted, not freed, not used, not minted.
+5. The owner folds what it appends at once, and what others append when it reads it: on the log
+   theirs may stand first. So the state is a function of the owner's facts in their order and of
+   the others' in theirs, however the two are interleaved: each field comes of one of them alone,
+   or is such a predicate over both.
 
-`Sequences` is changed in place by `evolve`, as a lane is; only a fact changes it. `due` is what the
-fold owes, from the log alone; `questions` what only the chain can tell, `conclude` what follows.
+When a reorganisation beyond the depth takes a mint back, what it had ended may execute again. A
+nonce that was granted to another meanwhile then has two holders, and a request may have two nonces.
+Neither gives way; the nonce is granted to a third, and the request a third, only when all are over.
+That is safe: a contract takes a nonce once and an id once, so one of two executes, and its mint
+ends the other. And every request ends: the loser's lane proves that the nonce is used, or its
+deadline passes; it asks again. What a count said before the owner knew of the retraction may rest
+on the branch that is gone: it holds no more, and the chain is asked anew.
+
+`Sequences` is changed in place by `evolve`, as a lane is; only a fact changes it. What follows
+from it stands in `granting.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
+from typing import TypeVar
 
-from orchestrator.core.chain import Head
 from orchestrator.core.stages import Verdict
 from schemas.sequences import (
     AttributionRetracted,
@@ -34,39 +45,58 @@ from schemas.sequences import (
     SequenceFact,
 )
 
+_Key = TypeVar("_Key")
+
 
 @dataclass(slots=True)
 class Sequence:
-    """One recipient's nonces. Below `floor` all are used on chain, at final depth; None before the
-    chain was asked. `used` is one more than the highest nonce of a mint that was seen. `held` are
-    the live grants by nonce."""
+    """One recipient's nonces. `used` is one more than the highest nonce of a mint that was seen,
+    `retractions` how many were taken back, `counted` the chain's newest answer. `grants` are all,
+    oldest first; `held` those that may still execute, by nonce and id."""
 
-    floor: int | None = None
+    counted: NoncesCounted | None = None
     used: int = 0
-    held: dict[int, NonceGranted] = field(default_factory=dict)
+    retractions: int = 0
+    grants: list[NonceGranted] = field(default_factory=list)
+    held: dict[int, dict[str, NonceGranted]] = field(default_factory=dict)
+
+    @property
+    def floor(self) -> int | None:
+        """All nonces below are used on chain, at final depth. None before the chain was asked, and
+        after a mint was taken back until it is asked again."""
+        if self.counted is None or self.counted.retractions_known < self.retractions:
+            return None
+        return max(self.counted.count, self.used)
+
+    @property
+    def lowest(self) -> int:
+        """No approval of a nonce below can execute, for all that is known."""
+        floor = self.floor
+        return self.used if floor is None else floor
 
     def free(self) -> Iterator[int]:
         """Nonces that nobody holds, the lowest first; without an end."""
-        return (nonce for nonce in count(self.floor or 0) if nonce not in self.held)
+        return (nonce for nonce in count(self.lowest) if nonce not in self.held)
 
 
 @dataclass(slots=True)
 class Sequences:
     """One chain, folded.
 
-    `waiting` are the attempts without a nonce, `live` the grants that may still be used, both by
-    request; `freed` those that ended unused. `names` tells the request behind an id, `minted` where
-    an id was minted. What is owed: `attributable` and `untold` mints, `detached` ones that were
-    taken back, `misnamed` requests.
+    `waiting` are the attempts without a nonce, `live` the grants that may still execute (by id),
+    both by request; `freed` those that ended unused. `names` tells the request behind an id,
+    `homes` its recipient, `minted` where the id was minted. What is owed: `attributable` and
+    `untold` mints, `detached` ones that were taken back, `misnamed` requests.
     """
 
     chain_id: int
     by_recipient: dict[str, Sequence] = field(default_factory=dict)
     waiting: dict[str, NonceRequested] = field(default_factory=dict)
-    live: dict[str, NonceGranted] = field(default_factory=dict)
+    live: dict[str, dict[str, NonceGranted]] = field(default_factory=dict)
     granted: dict[str, NonceGranted] = field(default_factory=dict)
     freed: set[str] = field(default_factory=set)
     names: dict[str, str] = field(default_factory=dict)
+    homes: dict[str, str] = field(default_factory=dict)
     mints: dict[str, MintSeen] = field(default_factory=dict)
     minted: dict[str, str] = field(default_factory=dict)
     attributed: dict[str, str] = field(default_factory=dict)
@@ -84,6 +114,10 @@ class Sequences:
         return sum(asked.contract_id not in self.minted for asked in self.waiting.values())
 
     def of(self, recipient: str) -> Sequence:
+        """An empty one, not kept, where nothing is known: looking changes nothing."""
+        return self.by_recipient.get(recipient) or Sequence()
+
+    def opened(self, recipient: str) -> Sequence:
         return self.by_recipient.setdefault(recipient, Sequence())
 
 
@@ -123,6 +157,7 @@ def _requested(state: Sequences, fact: NonceRequested) -> Verdict:
             named=named,
         )
         return Verdict.APPLIED
+    state.homes[fact.contract_id] = fact.recipient
     state.waiting.pop(key, None)
     state.waiting[key] = fact
     seat = state.minted.get(fact.contract_id)
@@ -132,57 +167,70 @@ def _requested(state: Sequences, fact: NonceRequested) -> Verdict:
 
 
 def _counted(state: Sequences, fact: NoncesCounted) -> Verdict:
+    """The newest answer holds, also one of fewer: what was counted before may have been taken back
+    before anyone saw it. Newest is who knew of more retractions, then the later block."""
     sequence = state.of(fact.recipient)
+    known = sequence.counted
+    if known is not None:
+        told, before = _rank(fact), _rank(known)
+        if told < before or (told == before and fact.count == known.count):
+            return Verdict.REPEATED
+    state.opened(fact.recipient).counted = fact
     state.counted_block = max(state.counted_block, fact.block_number)
-    if sequence.floor is not None and fact.count <= sequence.floor:
-        return Verdict.REPEATED
-    _used_below(state, sequence, max(fact.count, sequence.used))
+    _weigh(state, state.of(fact.recipient).grants)
     return Verdict.APPLIED
 
 
-def _used_below(state: Sequences, sequence: Sequence, floor: int) -> None:
-    sequence.floor = floor
-    for nonce in [nonce for nonce in sequence.held if nonce < floor]:
-        _let_go(state, sequence, nonce)
+def _rank(fact: NoncesCounted) -> tuple[int, int]:
+    return fact.retractions_known, fact.block_number
 
 
-def _let_go(state: Sequences, sequence: Sequence, nonce: int) -> None:
-    grant = sequence.held.pop(nonce)
-    if state.live.get(grant.request_key) is grant:
-        del state.live[grant.request_key]
+def _weigh(state: Sequences, grants: Iterable[NonceGranted]) -> None:
+    """Hold those that may execute, and no others."""
+    for grant in grants:
+        unused = grant.nonce >= state.of(grant.recipient).lowest
+        if unused and grant.contract_id not in state.minted and grant.id not in state.freed:
+            state.of(grant.recipient).held.setdefault(grant.nonce, {})[grant.id] = grant
+            state.live.setdefault(grant.request_key, {})[grant.id] = grant
+        else:
+            _let_go(state.of(grant.recipient).held, grant.nonce, grant)
+            _let_go(state.live, grant.request_key, grant)
+
+
+def _let_go(held: dict[_Key, dict[str, NonceGranted]], key: _Key, grant: NonceGranted) -> None:
+    if key in held:
+        held[key].pop(grant.id, None)
+        if not held[key]:
+            del held[key]
 
 
 def _granted(state: Sequences, fact: NonceGranted) -> Verdict:
-    """A grant that a mint overtook, of this nonce or of this request, is granted and over."""
+    """A grant that a mint overtook, of this nonce or of this request, is granted and over. One
+    beside another that may execute is refused, unless a retraction can have revived the other."""
     known = state.granted.get(fact.id)
     if known is not None:
         return Verdict.REPEATED if known.agrees_with(fact) else Verdict.CONFLICT
     sequence = state.of(fact.recipient)
-    if sequence.floor is None or sequence.used <= fact.nonce < sequence.floor:
+    if sequence.counted is None or sequence.used <= fact.nonce < sequence.lowest:
         return Verdict.OUT_OF_ORDER
-    if fact.nonce in sequence.held or fact.request_key in state.live:
+    if not state.gone and (fact.nonce in sequence.held or fact.request_key in state.live):
         return Verdict.OUT_OF_ORDER
     state.granted[fact.id] = fact
-    if fact.nonce >= sequence.floor and fact.contract_id not in state.minted:
-        _hold(state, sequence, fact)
+    sequence.grants.append(fact)
+    _weigh(state, [fact])
     asked = state.waiting.get(fact.request_key)
     if asked is not None and asked.attempt <= fact.attempt:
         del state.waiting[fact.request_key]
     return Verdict.APPLIED
 
 
-def _hold(state: Sequences, sequence: Sequence, grant: NonceGranted) -> None:
-    sequence.held[grant.nonce] = grant
-    state.live[grant.request_key] = grant
-
-
 def _freed(state: Sequences, fact: NonceFreed) -> Verdict:
-    sequence = state.of(fact.recipient)
-    held = sequence.held.get(fact.nonce)
-    if held is None or (held.request_key, held.attempt) != (fact.request_key, fact.attempt):
+    """Whatever else has ended it, on the log perhaps before: it stays ended."""
+    grant = state.granted.get(f"granted:{fact.request_key}:{fact.attempt}")
+    if grant is None or grant.id in state.freed:
         return Verdict.REPEATED
-    state.freed.add(held.id)
-    _let_go(state, sequence, fact.nonce)
+    state.freed.add(grant.id)
+    _weigh(state, [grant])
     return Verdict.APPLIED
 
 
@@ -199,13 +247,12 @@ def _seen(state: Sequences, fact: MintSeen) -> Verdict:
         state.untold[fact.seat] = None
     else:
         state.attributable[fact.seat] = named
-        other = state.live.get(named)
-        if other is not None:
-            _let_go(state, state.of(other.recipient), other.nonce)
-    sequence = state.of(fact.recipient)
+        _weigh(state, list(state.live.get(named, {}).values()))
+    sequence = state.opened(fact.recipient)
     sequence.used = max(sequence.used, fact.nonce + 1)
-    if sequence.floor is not None and fact.nonce >= sequence.floor:
-        _used_below(state, sequence, fact.nonce + 1)
+    used = [grants for nonce, grants in sequence.held.items() if nonce < sequence.lowest]
+    for grants in used:
+        _weigh(state, list(grants.values()))
     return Verdict.APPLIED
 
 
@@ -217,7 +264,8 @@ def _retracted(state: Sequences, fact: MintRetracted) -> Verdict:
     mint = state.mints.pop(fact.seat, None)
     if mint is None:
         return Verdict.APPLIED
-    state.minted.pop(mint.contract_id, None)
+    if state.minted.get(mint.contract_id) == fact.seat:
+        del state.minted[mint.contract_id]
     state.untold.pop(fact.seat, None)
     state.attributable.pop(fact.seat, None)
     key = state.attributed.get(fact.seat)
@@ -225,21 +273,12 @@ def _retracted(state: Sequences, fact: MintRetracted) -> Verdict:
         _detach(state, fact, key)
     sequence = state.of(mint.recipient)
     sequence.used = min(sequence.used, mint.nonce)
-    if sequence.floor is not None and mint.nonce < sequence.floor:
-        sequence.floor = mint.nonce
-    _hold_again(state, sequence, mint)
+    sequence.retractions += 1
+    _weigh(state, sequence.grants)
+    elsewhere = state.homes.get(mint.contract_id, mint.recipient)
+    if elsewhere != mint.recipient:
+        _weigh(state, state.of(elsewhere).grants)
     return Verdict.APPLIED
-
-
-def _hold_again(state: Sequences, sequence: Sequence, mint: MintSeen) -> None:
-    """The newest grants that the mint had ended: of its nonce, and of its request."""
-    for grant in reversed(state.granted.values()):
-        concerned = mint.nonce == grant.nonce or mint.contract_id == grant.contract_id
-        if grant.recipient != mint.recipient or not concerned or grant.id in state.freed:
-            continue
-        unused = sequence.floor is not None and grant.nonce >= sequence.floor
-        if unused and grant.nonce not in sequence.held and grant.request_key not in state.live:
-            _hold(state, sequence, grant)
 
 
 def _detach(state: Sequences, fact: MintAttributed | MintRetracted, key: str) -> None:
@@ -275,111 +314,3 @@ def _told(state: Sequences, fact: SequenceFact) -> Verdict:
         case _:
             return Verdict.OUT_OF_ORDER
     return Verdict.APPLIED
-
-
-def due(state: Sequences) -> list[SequenceFact]:
-    """What the owner owes now, from the log alone."""
-    facts: list[SequenceFact] = [*state.misnamed.values(), *state.detached.values()]
-    for seat, key in state.attributable.items():
-        facts.append(_attributed(state.mints[seat], key))
-    for seat in state.untold:
-        mint = state.mints[seat]
-        if seat not in state.attributable:
-            facts.append(
-                MintUnattributed(
-                    chain_id=mint.chain_id,
-                    recipient=mint.recipient,
-                    seat=seat,
-                    contract_id=mint.contract_id,
-                )
-            )
-    return facts + _grants(state)
-
-
-def _attributed(mint: MintSeen, request_key: str) -> MintAttributed:
-    return MintAttributed(
-        chain_id=mint.chain_id,
-        recipient=mint.recipient,
-        seat=mint.seat,
-        request_key=request_key,
-        amount=mint.amount,
-        tx_hash=mint.tx_hash,
-        block_number=mint.block_number,
-        block_hash=mint.block_hash,
-        log_index=mint.log_index,
-    )
-
-
-def _grants(state: Sequences) -> list[SequenceFact]:
-    """A nonce for each waiting attempt, in log order. None for a request whose earlier grant may
-    still be used, for one that is minted already, and before the chain was asked for the first."""
-    facts: list[SequenceFact] = []
-    free: dict[str, Iterator[int]] = {}
-    for asked in state.waiting.values():
-        sequence = state.of(asked.recipient)
-        if sequence.floor is None or asked.request_key in state.live:
-            continue
-        if asked.contract_id in state.minted:
-            continue
-        nonces = free.setdefault(asked.recipient, sequence.free())
-        facts.append(
-            NonceGranted(
-                chain_id=asked.chain_id,
-                recipient=asked.recipient,
-                request_key=asked.request_key,
-                attempt=asked.attempt,
-                contract_id=asked.contract_id,
-                nonce=next(nonces),
-                deadline=asked.deadline,
-            )
-        )
-    return facts
-
-
-def questions(state: Sequences, final_timestamp: int) -> list[str]:
-    """Recipients whose count the chain must tell: of whom nothing is known, whose request comes
-    back although its grant may still be used, and who hold what a final block has outlived."""
-    asking: dict[str, None] = {}
-    for asked in state.waiting.values():
-        if state.of(asked.recipient).floor is None or asked.request_key in state.live:
-            asking[asked.recipient] = None
-    for grant in state.live.values():
-        if final_timestamp > grant.deadline:
-            asking[grant.recipient] = None
-    return list(asking)
-
-
-def conclude(state: Sequences, recipient: str, counted: int, final: Head) -> list[SequenceFact]:
-    """What follows from the contract's `nonces(recipient)` at a final block. Nothing from a node
-    that is behind what the log has seen.
-
-    A grant whose deadline is before this block's time and whose nonce is unused here was not
-    executed up to it and cannot be after it: blocks grow no younger.
-    """
-    sequence = state.of(recipient)
-    if sequence.floor is not None and counted < sequence.floor:
-        return []
-    facts: list[SequenceFact] = []
-    if sequence.floor is None or counted > sequence.floor:
-        facts.append(
-            NoncesCounted(
-                chain_id=state.chain_id,
-                recipient=recipient,
-                count=counted,
-                block_number=final.number,
-            )
-        )
-    for grant in sequence.held.values():
-        if grant.nonce >= counted and final.timestamp > grant.deadline:
-            facts.append(
-                NonceFreed(
-                    chain_id=state.chain_id,
-                    recipient=recipient,
-                    request_key=grant.request_key,
-                    attempt=grant.attempt,
-                    nonce=grant.nonce,
-                    block_number=final.number,
-                    block_timestamp=final.timestamp,
-                )
-            )
-    return facts

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.core.chain import Head
+from orchestrator.core.granting import conclude, due, questions
 from orchestrator.core.lifecycle import Verdict
-from orchestrator.core.sequences import Sequences, conclude, due, evolve, questions
+from orchestrator.core.sequences import Sequences, evolve
 from schemas.sequences import (
     AttributionRetracted,
     MintAttributed,
@@ -97,7 +98,13 @@ def opened(*facts: SequenceFact, count: int = 4) -> Sequences:
 
 
 def nonces(state: Sequences, to: str = ANN) -> dict[str, int]:
-    return {grant.request_key: nonce for nonce, grant in state.of(to).held.items()}
+    held = state.of(to).held.items()
+    return {grant.request_key: nonce for nonce, grants in held for grant in grants.values()}
+
+
+def live(state: Sequences, key: str) -> NonceGranted:
+    [grant] = state.live[key].values()
+    return grant
 
 
 def test_the_chain_is_asked_before_anything_is_granted():
@@ -114,7 +121,7 @@ def test_the_chain_is_asked_before_anything_is_granted():
 def test_a_grant_carries_the_deadline_of_the_first_question():
     state = opened(asked(1, deadline=77))
     assert evolve(state, asked(1, deadline=99)) is Verdict.REPEATED
-    assert state.live["m-1"].deadline == 77
+    assert live(state, "m-1").deadline == 77
 
 
 def test_an_outsiders_mint_takes_one_nonce_and_the_others_keep_theirs():
@@ -199,8 +206,56 @@ def test_a_retraction_opens_the_nonce_and_the_approval_lives_again():
     assert nonces(state) == {"m-1": 4, "m-2": 5}
     assert evolve(state, mint) is Verdict.REPEATED, "told late, it counts no more"
     evolve(state, asked(3))
+    assert due(state) == [], "what was counted may have been taken back too"
+    assert questions(state, 0) == [ANN]
+    [count] = conclude(state, ANN, 4, head(9, 60))
+    assert (count.kind, count.count, count.retractions) == ("NoncesCounted", 4, 1)
+    evolve(state, count)
     [grant] = settle(state)
     assert grant.nonce == 6
+
+
+def test_a_grant_that_lives_again_keeps_its_nonce_from_a_third_beside_the_one_granted_meanwhile():
+    """The owner had not read that the outsider's mint of m-1 was taken back."""
+    state = opened(asked(1), asked(2))
+    evolve(state, seen(2, 4))
+    settle(state)
+    evolve(state, retracted(seen(2, 4)))
+    grant = live(state, "m-1").model_copy(update={"request_key": "m-3", "contract_id": word(3)})
+    evolve(state, asked(3))
+    assert evolve(state, grant) is Verdict.APPLIED
+    assert [len(grants) for grants in state.of(ANN).held.values()] == [2, 1]
+    evolve(state, seen(3, 4))
+    assert nonces(state) == {"m-2": 5}, "whose mint comes first ends the other"
+    settle(state)
+    for told in conclude(state, ANN, 5, head(9, 60)):
+        evolve(state, told)
+    evolve(state, asked(1, 2))
+    assert [f.nonce for f in settle(state)] == [6], "and that one asks again"
+
+
+def test_a_count_that_was_taken_back_before_anyone_saw_why_is_lowered():
+    state = opened(asked(1), asked(2), count=6)
+    assert nonces(state) == {"m-1": 6, "m-2": 7}
+    [fewer] = conclude(state, ANN, 5, head(9, 60))
+    evolve(state, fewer)
+    evolve(state, asked(3))
+    assert [f.nonce for f in settle(state)] == [5]
+
+
+def test_an_id_that_is_minted_to_another_recipient_ends_its_grant_until_it_is_taken_back():
+    state = opened(asked(1))
+    evolve(state, seen(1, 0, to=BOB))
+    assert nonces(state) == {}
+    evolve(state, retracted(seen(1, 0, to=BOB)))
+    assert nonces(state) == {"m-1": 4}
+
+
+def test_looking_changes_nothing():
+    state = folded(asked(1))
+    before = copy.deepcopy(state)
+    assert questions(state, 500) == [ANN] and conclude(state, BOB, 0, head(1, 1)) and not due(state)
+    assert state == before
 
 
 def test_one_id_on_chain_is_one_request():
@@ -217,7 +272,7 @@ def test_one_id_on_chain_is_one_request():
 @pytest.mark.parametrize("nonce", [3, 4])
 def test_a_grant_that_cannot_be_is_refused(nonce):
     state = opened(asked(1))
-    grant = state.live["m-1"].model_copy(update={"request_key": "m-9", "nonce": nonce})
+    grant = live(state, "m-1").model_copy(update={"request_key": "m-9", "nonce": nonce})
     assert evolve(state, grant) is Verdict.OUT_OF_ORDER
 
 
@@ -272,7 +327,7 @@ class World:
 
     def execute(self, number: int) -> None:
         """Whoever holds the next nonce and has time left is executed; else someone else's mint."""
-        grant = self.state.of(ANN).held.get(self.count)
+        [grant] = self.state.of(ANN).held.get(self.count, {}).values() or [None]
         fits = grant is not None and number % 2 and self.time <= grant.deadline
         name = int(grant.contract_id, 16) if fits else 1000 + self.count
         if word(name) not in self.done:
@@ -308,76 +363,3 @@ def test_no_nonce_is_granted_twice_to_approvals_that_live(steps):
     assert owed == [], "whatever was owed was told"
     told = [fact.id for fact in world.log if isinstance(fact, NonceGranted | MintUnattributed)]
     assert len(told) == len(set(told))
-
-
-@dataclass
-class Apart:
-    """An owner beside others that append to the same log. What others append, it folds later; what
-    it appends itself, at once: on the log theirs may stand before it."""
-
-    log: list[SequenceFact] = field(default_factory=list)
-    unread: list[SequenceFact] = field(default_factory=list)
-    memory: Sequences = field(default_factory=lambda: Sequences(CHAIN))
-    truth: Sequences = field(default_factory=lambda: Sequences(CHAIN))
-    mints: list[MintSeen] = field(default_factory=list)
-
-    def tell(self, fact: SequenceFact, verdict_of: Sequences) -> None:
-        assert evolve(verdict_of, fact) in (Verdict.APPLIED, Verdict.REPEATED), fact
-
-    def append(self, fact: SequenceFact) -> None:
-        self.log.append(fact)
-        self.tell(fact, self.truth)
-
-    def others(self, fact: SequenceFact) -> None:
-        self.append(fact)
-        self.unread.append(fact)
-
-    def ask(self, number: int) -> None:
-        if f"granted:m-{number}:1" not in self.truth.granted:
-            self.others(asked(number))
-
-    def mint(self, number: int) -> None:
-        """In order, under our grant or by another signer, of a request of ours or of none."""
-        count = len(self.mints)
-        grant = self.truth.of(ANN).held.get(count)
-        name = int(grant.contract_id, 16) if grant is not None and number % 2 else number
-        if word(name) not in self.truth.minted:
-            self.mints.append(seen(name, count))
-            self.others(self.mints[-1])
-
-    def retract(self, number: int) -> None:
-        if self.mints:
-            self.others(retracted(self.mints.pop()))
-
-    def read(self, number: int) -> None:
-        now, self.unread = self.unread[:number], self.unread[number:]
-        for fact in now:
-            self.tell(fact, self.memory)
-
-    def work(self, number: int) -> None:
-        """At a final block that may be older than the newest one."""
-        facts = list(due(self.memory))
-        for recipient in questions(self.memory, 0):
-            facts += conclude(self.memory, recipient, max(0, len(self.mints) - number), head(7, 50))
-        for fact in facts:
-            self.append(fact)
-            self.tell(fact, self.memory)
-
-
-APART = st.lists(
-    st.tuples(
-        st.sampled_from(["ask", "ask", "mint", "retract", "read", "read", "work", "work"]),
-        st.integers(1, 4),
-    ),
-    max_size=40,
-)
-
-
-@given(APART)
-@settings(max_examples=300, deadline=None)
-def test_an_owner_that_reads_late_holds_what_the_log_says(steps):
-    world = Apart()
-    for act, number in steps:
-        getattr(world, act)(number)
-    world.read(len(world.unread))
-    assert world.memory == world.truth

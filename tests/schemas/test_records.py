@@ -126,7 +126,7 @@ def values(name, field, model):
         return st.integers(0, INT64_MAX)
     if isinstance(annotation, type) and issubclass(annotation, str) and annotation is not str:
         return st.sampled_from(list(annotation))
-    if name in ("fork_block", "final_timestamp", "opening") or (
+    if name in ("fork_block", "final_timestamp", "opening", "retractions") or (
         name == "block_number" and not field.is_required()
     ):
         return st.none() | st.integers(0, INT64_MAX)
