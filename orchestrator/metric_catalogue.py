@@ -262,6 +262,25 @@ CATALOGUE: dict[str, Spec] = {
             "Calls that a node did not answer with a result, by `RpcProblem`; a refused "
             "transaction is one too.",
         ),
+        gauge(
+            "rpc_url_head_block",
+            NODES,
+            ("role", "chain_id", "node"),
+            "The newest block that this URL showed when they were last compared; absent while it "
+            "does not answer.",
+        ),
+        gauge(
+            "rpc_url_head_age_seconds",
+            NODES,
+            ("role", "chain_id", "node"),
+            "Age of that block by the chain's own time.",
+        ),
+        gauge(
+            "rpc_url_set_back",
+            NODES,
+            ("role", "chain_id", "node"),
+            "1 while this URL is asked after the others, because its head fell behind theirs.",
+        ),
         counter(
             "kuro_messages_total",
             INGEST,

@@ -17,10 +17,11 @@ from orchestrator.adapters.kuro import KuroSource
 from orchestrator.closing import ended
 from orchestrator.config import Config, Need
 from orchestrator.errors import LogUnavailable
+from orchestrator.metrics import watch
 from schemas.topics import EVM_EVENTS, KURO_EVENTS
 from streams.following import ChainFollower
 from streams.listening import KuroListener
-from streams.measuring import Job, measured, of_follower, of_listener
+from streams.measuring import Job, measured, of_follower, of_listener, of_node
 from streams.retrying import Backoff
 
 log = structlog.get_logger(__name__)
@@ -141,6 +142,7 @@ async def _jobs(
     for chain in config.chains.values():
         node = EvmNode(chain.chain_id, chain.rpc_urls)
         stack.push_async_callback(node.close)
+        stack.enter_context(watch(partial(of_node, "ingest", node)))
         seat = TopicPartition(EVM_EVENTS.name, partition_of(EVM_EVENTS, str(chain.chain_id)))
         follower = ChainFollower(chain, node, facts, seat.partition, settings)
         job = measured(follower.run, partial(of_follower, follower))

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
+from orchestrator.adapters.evm_rpc import EvmNode
 from orchestrator.adapters.postgres_guard import PostgresGuard
 from orchestrator.metrics import Sample, watch
 from streams.conserving import Gate
@@ -39,6 +40,16 @@ def of_follower(follower: ChainFollower) -> Iterable[Sample]:
     yield "chain_head_age_seconds", chain, age
     yield "chain_head_lag_blocks", chain, follower.head_lag
     yield "follower_stuck", chain, float(follower.reason is not None)
+
+
+def of_node(role: str, node: EvmNode) -> Iterable[Sample]:
+    """Each role has a node of its own for a chain, and one process may have both roles."""
+    for sight in node.sights:
+        url = (role, node.chain_id, sight.name)
+        age = None if sight.timestamp is None else max(0.0, time.time() - sight.timestamp)
+        yield "rpc_url_head_block", url, sight.block
+        yield "rpc_url_head_age_seconds", url, age
+        yield "rpc_url_set_back", url, float(sight.set_back)
 
 
 def of_listener(listener: KuroListener) -> Iterable[Sample]:

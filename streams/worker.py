@@ -44,6 +44,7 @@ from streams.measuring import (
     of_gate,
     of_guard,
     of_lanes,
+    of_node,
     of_policies,
     of_sequences,
 )
@@ -301,6 +302,7 @@ async def _relaying(config: Config, stack: AsyncExitStack, controls: Controls) -
     for chain in config.chains.values():
         node = EvmNode(chain.chain_id, chain.rpc_urls)
         stack.push_async_callback(node.close)
+        stack.enter_context(watch(partial(of_node, Role.RELAY, node)))
         if chain.profile.sequential:
             key = sequence_key(chain.chain_id)
             seat = partition_of(LANES, key)

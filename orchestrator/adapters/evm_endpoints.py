@@ -16,6 +16,7 @@ import aiohttp
 import structlog
 
 from orchestrator.adapters.evm_endpoint import Answer, BatchRefused, Endpoint, Request
+from orchestrator.adapters.evm_heads import Heads
 from orchestrator.errors import RETRYABLE, RpcError, RpcProblem, StartRefused
 from orchestrator.metrics import RPC_ERRORS, RPC_SECONDS, timed
 
@@ -49,7 +50,8 @@ class Endpoints:
         )
         self._slots = asyncio.Semaphore(concurrency)
         self._session: aiohttp.ClientSession | None = None
-        self._pins = False
+        self.heads = Heads(chain_id, self.all, self._asked)
+        self._binding: asyncio.Lock | None = None
         self._pinned: Endpoint | None = None
 
     def pinned(self) -> Endpoints:
@@ -58,10 +60,11 @@ class Endpoints:
         Not to be closed by itself."""
         self._opened()
         twin = copy.copy(self)
-        twin._pins, twin._pinned = True, None
+        twin._binding, twin._pinned = asyncio.Lock(), None
         return twin
 
     async def close(self) -> None:
+        await self.heads.close()
         if self._session is not None:
             await self._session.close()
 
@@ -111,6 +114,14 @@ class Endpoints:
         """Like `many`, but all answers come from the same URL, and from the next one when there is
         a `complaint`; the first `skip` URLs that are well are asked last. Raises
         RpcError(UNAVAILABLE) with the last complaint."""
+        if self._binding is None or self._pinned is not None:
+            return await self._together(requests, complaint, skip)
+        async with self._binding:
+            return await self._together(requests, complaint, skip)
+
+    async def _together(
+        self, requests: Sequence[Request], complaint: Complaint, skip: int
+    ) -> list[Answer]:
         worst = RpcError(RpcProblem.UNAVAILABLE, "no node answered")
         candidates = self._candidates()
         skip %= len(candidates)
@@ -120,6 +131,7 @@ class Endpoints:
             if trouble is None:
                 reason = complaint(answers)
                 if reason is None:
+                    self._bind(endpoint)
                     return answers
                 trouble = RpcError(RpcProblem.UNAVAILABLE, f"{endpoint.name}: {reason}")
                 log.info("node behind", chain_id=self.chain_id, reason=trouble.detail)
@@ -136,32 +148,50 @@ class Endpoints:
         return [(endpoint, found[0]) for endpoint, found in zip(self.all, answers, strict=True)]
 
     async def _failing_over(self, requests: Sequence[Request]) -> list[Answer]:
-        """Ask one URL after the other for what is still to be had."""
+        """Ask one URL after the other for what is still to be had; a pin only until one answered
+        any of it. What is asked of a pin at the same time waits until it is known whom to ask."""
+        if self._binding is None or self._pinned is not None:
+            return await self._over(requests)
+        async with self._binding:
+            return await self._over(requests)
+
+    async def _over(self, requests: Sequence[Request]) -> list[Answer]:
         answers: list[Answer] = [None] * len(requests)
         open_places = list(range(len(requests)))
         for endpoint in self._candidates():
             found = await self._asked(endpoint, [requests[place] for place in open_places])
             for place, answer in zip(open_places, found, strict=True):
                 answers[place] = answer
+            if not all(_is_retryable(answer) for answer in found):
+                self._bind(endpoint)
             open_places = [place for place in open_places if _is_retryable(answers[place])]
             if not open_places:
                 return answers
+            if self._pinned is not None:
+                break
         self._pin_broke()
         return answers
+
+    def _bind(self, endpoint: Endpoint) -> None:
+        if self._binding is not None:
+            self._pinned = endpoint
 
     def _pin_broke(self) -> None:
         if self._pinned is not None:
             self._pinned.left_halfway()
 
     def _candidates(self) -> list[Endpoint]:
-        """The URLs that are well, in the configured order; when none is, the one that cools down
-        first: somebody has to be asked. A pin is not given to one that left another pin halfway
-        while there are others: it would answer the first question again, for ever."""
+        """The URLs that are well, in the configured order, those that fall behind the others last;
+        when none is well, the one that cools down first: somebody has to be asked. A pin is not
+        given to one that left another pin halfway while there are others: it would answer the first
+        question again, for ever."""
         if self._pinned is not None:
             return [self._pinned]
+        self.heads.look()
         now = time.monotonic()
         well = [endpoint for endpoint in self.all if endpoint.cool_until <= now]
-        if self._pins:
+        well.sort(key=self.heads.is_set_back)
+        if self._binding is not None:
             well.sort(key=lambda endpoint: endpoint.doubt)
         return well or [min(self.all, key=lambda endpoint: endpoint.cool_until)]
 
@@ -180,8 +210,6 @@ class Endpoints:
             self._note_failure(endpoint, trouble or answers[0])
         else:
             endpoint.succeeded()
-            if self._pins and self._pinned is None:
-                self._pinned = endpoint
         return answers
 
     async def _trouble_of(self, endpoint: Endpoint) -> RpcError | None:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from orchestrator.adapters.evm_endpoint import Answer
 from orchestrator.adapters.evm_endpoints import Endpoints
+from orchestrator.adapters.evm_heads import Sight
 from orchestrator.core.bloom import bloom_of
 from orchestrator.core.chain import Head, Receipt
 from orchestrator.core.hashing import checksummed
@@ -58,6 +59,11 @@ class EvmNode:
 
     def __repr__(self) -> str:
         return f"EvmNode({self.chain_id}, {[endpoint.name for endpoint in self._endpoints.all]})"
+
+    @property
+    def sights(self) -> Sequence[Sight]:
+        """What each URL showed of its head when they were last compared."""
+        return self._endpoints.heads.sights
 
     def pinned(self) -> EvmNode:
         """See `ports.ChainNode`."""
