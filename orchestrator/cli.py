@@ -23,7 +23,7 @@ from orchestrator.commands.doctor import doctor, keys_app
 from orchestrator.commands.guard import guard_app, prepare_guard
 from orchestrator.commands.letters import letters_app
 from orchestrator.commands.replay import replay
-from orchestrator.commands.seal import seal_app
+from orchestrator.commands.seal import seal_app, seal_watch_of
 from orchestrator.commands.tail import tail
 from orchestrator.commands.tokens import token
 from orchestrator.commands.webhooks import add_commands as add_webhook_commands
@@ -156,9 +156,8 @@ def api() -> None:
     from projections.run import run_api
 
     config = _configured([Need.DATABASE])
-    parts: dict[str, Part] = {
-        "api": lambda stop: run_api(config, stop, certifier=certifier_of(config))
-    }
+    certifier, seals = certifier_of(config), seal_watch_of(config)
+    parts: dict[str, Part] = {"api": lambda stop: run_api(config, stop, None, certifier, seals)}
     _run(config, parts, database=True)
 
 
@@ -171,6 +170,7 @@ def run() -> None:
     from streams.worker import Role, run_worker
 
     config = _configured(Need)
+    certifier, seals = certifier_of(config), seal_watch_of(config)
 
     async def everything() -> None:
         await prepare_topics(config.kafka, config.settings.kafka_replication_factor)
@@ -179,7 +179,7 @@ def run() -> None:
                 "ingest": lambda stop: run_ingest(config, stop),
                 "worker": lambda stop: run_worker(config, list(Role), stop),
                 "project": lambda stop: run_projection(config, stop),
-                "api": lambda stop: run_api(config, stop, certifier=certifier_of(config)),
+                "api": lambda stop: run_api(config, stop, None, certifier, seals),
                 **_webhooks(config),
                 **_metrics(config),
             }

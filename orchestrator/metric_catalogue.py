@@ -113,6 +113,25 @@ CATALOGUE: dict[str, Spec] = {
             "Committed records (transaction markers among them, so a few stay at rest) that a "
             "group has not passed. Groups: `projection`, and the consumer groups of the roles.",
         ),
+        gauge(
+            "seal_age_seconds",
+            API,
+            ("anchor",),
+            "Since the newest sealed day of an anchor was over: up to about 24 h while each day is "
+            "sealed. Absent where no seal is known, and without SEAL_ANCHORS.",
+        ),
+        gauge(
+            "seal_anchor_up",
+            API,
+            ("anchor",),
+            "1 when the anchor was read lately and its newest seal can be believed.",
+        ),
+        gauge(
+            "seal_refused",
+            API,
+            ("anchor",),
+            "1 while what stands there as the newest seal is not to be believed.",
+        ),
         gauge("database_up", API, (), "1 when PostgreSQL answered this scrape."),
         gauge("kafka_up", API, (), "1 when Kafka answered this scrape."),
         gauge(

@@ -269,6 +269,10 @@ class SealAnchor(Protocol):
 
     async def read(self, day: str) -> bytes | None: ...
 
+    async def newest(self) -> tuple[str, bytes] | None:
+        """The newest day that anything stands for, and what stands there, readable or not: what
+        may be asked every minute. Raises SealRefused for what bears no day."""
+
     async def everything(self) -> list[tuple[str, bytes]]:
         """All that stands there, readable or not, each with its place in words."""
 

@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from orchestrator.certifying import Certifier
+from orchestrator.sealing.watching import SealWatch
 from projections import (
     assets,
     certificate_routes,
@@ -26,6 +27,7 @@ from projections.feed.serving import FEED, FeedDoor
 from projections.lag import LogProbe
 from projections.metrics import HttpMetrics
 from projections.middleware import accounting, errors
+from projections.seals import SEALS
 from projections.store import Store
 from projections.usual import UsualTimes
 from projections.webhooks import routes as webhook_routes
@@ -54,8 +56,10 @@ def make_app(
     feed: FeedDoor | None = None,
     access: Access | None = None,
     certifier: Certifier | None = None,
+    seals: SealWatch | None = None,
 ) -> web.Application:
-    """The application; `store` is opened and closed with it, `probe` and `feed` closed."""
+    """The application; `store` is opened and closed with it, `probe`, `feed` and
+    `seals` closed."""
     app = web.Application(
         middlewares=[accounting, errors, guard], client_max_size=LARGEST_BODY_BYTES
     )
@@ -63,6 +67,7 @@ def make_app(
     app[TERMS], app[ACCESS] = terms or ApiTerms(), access or Access()
     app[HTTP_METRICS], app[USUAL] = HttpMetrics(), UsualTimes(store)
     app[certificate_routes.CERTIFIER] = certifier
+    app[SEALS] = seals
     app[FEED] = door = feed or FeedDoor(store)
     app.on_shutdown.append(door.stop)
     for routes in ROUTES:
@@ -71,8 +76,12 @@ def make_app(
 
     async def lifetime(app: web.Application) -> Any:
         await store.open()
+        if seals is not None:
+            seals.start()
         yield
         await door.close()
+        if seals is not None:
+            await seals.close()
         if certifier is not None:
             await certifier.close()
         await store.close()

@@ -9,6 +9,7 @@ from projections.answers import answer
 from projections.context import CHAINS, HTTP_METRICS, PROBE, STORE
 from projections.feed.serving import FEED
 from projections.queries import refuse_parameters
+from projections.seals import SEALS, check_seals, seal_families
 
 
 def routes() -> list[web.RouteDef]:
@@ -44,12 +45,13 @@ async def ready(request: web.Request) -> web.Response:
 
 async def whole(request: web.Request) -> web.Response:
     """Everything. 503 when answers cannot be trusted; what only the write side needs (Kafka,
-    chains, policies) makes it `degraded`."""
+    chains, policies, seals) makes it `degraded`."""
     store = request.app[STORE]
     checks = await health.check_database(store)
     checks["projection"] = await health.check_projection(store)
     checks["kafka"], lag = await health.check_kafka(store, request.app[PROBE])
     checks["policies"] = await health.check_policies(store)
+    checks["seals"] = check_seals(request.app[SEALS])
     chains = await health.check_chains(store, request.app[CHAINS])
     vital = all(checks[name].ok for name in ("database", "migrations", "projection"))
     everything = all(check.ok for check in (*checks.values(), *chains.values()))
@@ -68,7 +70,13 @@ async def whole(request: web.Request) -> web.Response:
 async def prometheus(request: web.Request) -> web.Response:
     """Answers also while the database is down, and says so: monitoring must not go blind."""
     app = request.app
-    body = await metrics.render(app[HTTP_METRICS], app[STORE], app[PROBE], app[FEED].connections)
+    body = await metrics.render(
+        app[HTTP_METRICS],
+        app[STORE],
+        app[PROBE],
+        app[FEED].connections,
+        seal_families(app[SEALS]),
+    )
     return web.Response(body=body, headers={"Content-Type": metrics.CONTENT_TYPE})
 
 

@@ -44,12 +44,17 @@ class _Gathered(Collector):
 
 
 async def render(
-    http: HttpMetrics, store: Store, probe: LogProbe | None, feed_connections: int
+    http: HttpMetrics,
+    store: Store,
+    probe: LogProbe | None,
+    feed_connections: int,
+    seals: Iterable[Metric] = (),
 ) -> bytes:
     """The whole answer to a scrape; works, with less to tell, while dependencies are down."""
     registry = CollectorRegistry()
     families = await _gather(store, probe)
     families.append(_value("feed_connections", feed_connections))
+    families += seals
     registry.register(_Gathered(families))
     return exposition() + generate_latest(http.registry) + generate_latest(registry)
 

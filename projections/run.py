@@ -10,6 +10,7 @@ from aiohttp import web
 
 from orchestrator.certifying import Certifier
 from orchestrator.config import Config
+from orchestrator.sealing.watching import SealWatch
 from projections.access import access_of
 from projections.api import make_app
 from projections.consumer import Projector
@@ -52,10 +53,11 @@ async def run_api(
     stop: asyncio.Event,
     on_ready: Callable[[str], None] | None = None,
     certifier: Certifier | None = None,
+    seals: SealWatch | None = None,
 ) -> None:
     """Serve until `stop`; `on_ready` gets the address that is listened on (`PORT=0`: any free).
 
-    `certifier` makes certificates where this process knows nodes.
+    `certifier` makes certificates where this process knows nodes; `seals` looks at the anchors.
 
     Starts whether or not the database is there, and says so in `/health`. Raises
     ConfigurationError, or OSError when the port is taken.
@@ -72,7 +74,7 @@ async def run_api(
     groups = [f"{settings.kafka_prefix}-{role}" for role in GROUPED_ROLES]
     probe = LogProbe(kafka, groups) if kafka else None
     access = access_of(settings)
-    app = make_app(store, probe, tuple(config.chains), terms, feed, access, certifier)
+    app = make_app(store, probe, tuple(config.chains), terms, feed, access, certifier, seals)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSING_SECONDS)
     await runner.setup()
     try:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.core.sealing.seals import UnreadableSeal, read_seal
 from orchestrator.errors import AnchorUnavailable, SealRefused
+
+_DAY = re.compile(rb'\{"day":"(\d{4}-\d{2}-\d{2})",')
 
 
 class FileAnchor:
@@ -29,6 +32,9 @@ class FileAnchor:
 
     async def read(self, day: str) -> bytes | None:
         return self._by_day(await self.everything()).get(day)
+
+    async def newest(self) -> tuple[str, bytes] | None:
+        return max(await asyncio.to_thread(self._dated), default=None)
 
     async def everything(self) -> list[tuple[str, bytes]]:
         return await asyncio.to_thread(self._lines)
@@ -47,6 +53,16 @@ class FileAnchor:
             except UnreadableSeal as error:
                 raise SealRefused(f"{self.name}, {place}: {error}") from None
         return found
+
+    def _dated(self) -> list[tuple[str, bytes]]:
+        """Each line with its day, which is the first thing in a seal's one form."""
+        dated = []
+        for place, line in self._lines():
+            found = _DAY.match(line)
+            if found is None:
+                raise SealRefused(f"{self.name}, {place}: not a seal")
+            dated.append((found[1].decode(), line))
+        return dated
 
     def _lines(self) -> list[tuple[str, bytes]]:
         if not self._path.exists():

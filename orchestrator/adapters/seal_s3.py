@@ -69,6 +69,13 @@ class S3Anchor:
         except (BotoCoreError, OSError) as error:
             raise self._unavailable(error) from None
 
+    async def newest(self) -> tuple[str, bytes] | None:
+        for day in reversed(await self.days()):
+            document = await self.read(day)
+            if document is not None:
+                return day, document
+        return None
+
     async def everything(self) -> list[tuple[str, bytes]]:
         days = await self.days()
         found: list[tuple[str, bytes]] = []

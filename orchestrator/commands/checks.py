@@ -56,6 +56,7 @@ async def examine() -> list[Check]:
         ("Kuro", (Need.KURO,), kuro),
         ("chains", (Need.NODES, Need.CONTRACTS, Need.WALLETS), chains),
         ("clock", (Need.DATABASE,), clock),
+        ("seals", (), seals),
     ]
     found += [
         check
@@ -103,6 +104,7 @@ _REMEDIES = {
     "(deploy/security/kms-policy.json); see docs/runbooks/kms-down.md",
     "Kuro": "check KURO_WEBSOCKET_URL and KURO_REST_URL, and Kuro itself",
     "chains": "check the nodes' URLs",
+    "seals": "check SEAL_KMS_KEY_ID, SEAL_ANCHORS and SEAL_PUBLIC_KEYS_FILE; see docs/seals.md",
 }
 
 
@@ -217,6 +219,13 @@ async def kuro(config: Config) -> list[Check]:
         else:
             checks.append(Check(subject, State.BROKEN, problem, f"check {name}, and Kuro itself"))
     return checks
+
+
+async def seals(config: Config) -> list[Check]:
+    """Each anchor holds a seal of the newest day that is due, and the key is one for seals."""
+    from orchestrator.commands.seal_checks import seal_checks
+
+    return await seal_checks(config)
 
 
 async def clock(config: Config) -> list[Check]:

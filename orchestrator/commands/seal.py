@@ -25,6 +25,7 @@ from orchestrator.sealing.settings import FORMS, bucket_of, checked_anchors, fil
 if TYPE_CHECKING:
     from orchestrator.sealing.running import Done
     from orchestrator.sealing.verifying import Compared
+    from orchestrator.sealing.watching import SealWatch
 
 SAME, DIFFERENT, UNKNOWN = 0, 1, 2
 SHOWN = 100
@@ -260,6 +261,17 @@ def anchors_of(config: Config, places: Sequence[str]) -> list[SealAnchor]:
             endpoint = settings.aws_endpoint_url_s3
             anchors.append(S3Anchor(*bucket, settings.aws_region, endpoint_url=endpoint))
     return anchors
+
+
+def seal_watch_of(config: Config) -> SealWatch | None:
+    """None where no anchor is configured. Raises OrchestratorError, ConfigurationError too."""
+    from orchestrator.sealing.watching import SealWatch
+
+    places = config.settings.seal_anchors
+    if not places:
+        return None
+    keys = _keys_of_files(_key_files(config))
+    return SealWatch(config.settings.kafka_prefix, anchors_of(config, places), keys)
 
 
 def _key_files(config: Config) -> list[Path]:

@@ -244,6 +244,24 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
         ),
     ),
     (
+        "Seals",
+        (
+            Panel(
+                "Since the newest sealed day was over",
+                (("min by (anchor) (orchestrator_seal_age_seconds)", "{{anchor}}"),),
+                "s",
+                warn_above=108_000,
+            ),
+            Panel(
+                "Anchors",
+                (
+                    ("max by (anchor) (orchestrator_seal_anchor_up)", "{{anchor}} read"),
+                    ("max by (anchor) (orchestrator_seal_refused)", "{{anchor}} refused"),
+                ),
+            ),
+        ),
+    ),
+    (
         "The service itself",
         (
             Panel(

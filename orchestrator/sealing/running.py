@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from orchestrator.core.sealing.growing import Growth, Seat, day_end_ms, growths
+from orchestrator.core.sealing.growing import Growth, Seat, growths
 from orchestrator.core.sealing.seals import (
     NONE,
     Seal,
@@ -231,8 +231,3 @@ class Sealing:
             if await anchor.put(seal.day, document) != document:
                 raise SealRefused(f"{first.name} and {anchor.name} hold different seals")
         return seal
-
-
-def seconds_since(day: str, now: float) -> float:
-    """How long a sealed day has been over."""
-    return now - day_end_ms(day) / 1000

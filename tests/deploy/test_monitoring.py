@@ -27,8 +27,6 @@ OF_EACH_PROCESS = {
     "process_open_fds",
     "process_start_time_seconds",
 }
-BY_EXIT_CODE = {"seal-does-not-verify"}
-"""Pages that a scheduled command leads to by its exit code: no process exposes a metric of it."""
 WANTED = {
     "stuck-lane",
     "empty-wallet",
@@ -123,7 +121,7 @@ def test_an_alert_has_its_page_its_words_and_its_weight(name):
 def test_every_page_is_led_to_and_every_wanted_case_has_one():
     pages = {path.stem for path in (ROOT / "docs" / "runbooks").glob("*.md")} - {"README"}
     led_to = {rule["annotations"]["runbook"].split("/")[-1][:-3] for rule in ALERTS.values()}
-    assert pages == led_to | BY_EXIT_CODE
+    assert pages == led_to
     index = (ROOT / "docs" / "runbooks" / "README.md").read_text(encoding="utf-8")
     assert all(f"({page}.md)" in index for page in pages)
     assert pages >= WANTED

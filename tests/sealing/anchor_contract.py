@@ -17,10 +17,12 @@ class AnchorContract:
         _, seals = three_days()
         assert await anchor.days() == []
         assert await anchor.everything() == []
+        assert await anchor.newest() is None
         for seal in seals:
             assert await anchor.read(seal.day) is None
             assert await anchor.put(seal.day, seal.document()) == seal.document()
         assert await again.days() == [seal.day for seal in seals]
+        assert await again.newest() == (seals[-1].day, seals[-1].document())
         assert await again.read(seals[1].day) == seals[1].document()
         assert [body for _, body in await again.everything()] == [s.document() for s in seals]
 
