@@ -25,8 +25,11 @@ ONLY_WITH_AN_EVENT = {
     "oldest_open_request_age_seconds",
     "oldest_hold_age_seconds",
     "registry_unasked_seconds",
+    "seal_age_seconds",
+    "seal_anchor_up",
+    "seal_refused",
 }
-"""Absent, or without a sample, until there is one."""
+"""Absent, or without a sample, until there is one; seals where an anchor is configured."""
 
 
 async def scrape(url: str) -> dict[str, Metric]:
