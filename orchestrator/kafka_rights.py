@@ -73,6 +73,7 @@ RIGHTS: dict[str, Rights] = {
     "operator": Rights(reads=ALL, writes=(CONTROLS,), watches=DECIDING),
     "repair": Rights(reads=ALL, writes=ALL, watches=DECIDING),
     "auditor": Rights(reads=ALL),
+    "seal": Rights(reads=ALL),
 }
 """`repair` is for `release` and `dead-letters replay`: it can append a fact that nobody said. Keep
 its password sealed, and change it after use."""

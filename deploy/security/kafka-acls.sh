@@ -150,6 +150,7 @@ allow \
   --allow-principal User:orchestrator-api \
   --allow-principal User:orchestrator-webhooks \
   --allow-principal User:orchestrator-auditor \
+  --allow-principal User:orchestrator-seal \
   --operation Describe \
   --operation DescribeConfigs \
   --operation Read \

@@ -52,6 +52,10 @@ def seal(
     day: Annotated[
         str | None, typer.Option("--day", help="The last day to seal, YYYY-MM-DD, UTC.")
     ] = None,
+    every: Annotated[
+        float | None,
+        typer.Option(min=1, help="Stay, and seal again after so many seconds; told by the log."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Seal every day that is over and has no seal yet, into every anchor of SEAL_ANCHORS.
@@ -62,7 +66,10 @@ def seal(
     if context.invoked_subcommand is not None:
         return
     day = checked_day(day, "--day")
-    config = _configured([Need.KAFKA], as_json)
+    config = _configured([Need.KAFKA], as_json or every is not None)
+    if every is not None:
+        _stay(config, day, every)
+        return
     with progress(as_json) as tell:
         try:
             done = asyncio.run(_seal(config, day, tell))
@@ -75,6 +82,19 @@ def seal(
             _fail(str(error), as_json)
             raise typer.Exit(UNKNOWN) from None
     _show_done(done, as_json)
+
+
+def _stay(config: Config, day: str | None, every_seconds: float) -> None:
+    from orchestrator.running import run, run_parts
+    from orchestrator.sealing.repeating import seal_repeatedly
+
+    if day is not None:
+        raise typer.BadParameter("--day and --every exclude each other")
+
+    async def once() -> Done:
+        return await _seal(config, None, lambda step, done, total: None)
+
+    run(run_parts({"seal": lambda stop: seal_repeatedly(once, every_seconds, stop)}))
 
 
 @seal_app.command("key")

@@ -9,8 +9,11 @@ import click
 import pytest
 import typer
 from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from orchestrator import cli
+from orchestrator.commands import seal
 from orchestrator.config import CHAIN_SETTINGS, FILE_SETTINGS, Config, Need, Settings, load
 from projections.health_routes import routes as health_routes
 from streams.topics import TOPIC_CONFIG
@@ -41,11 +44,9 @@ NOT_GIVEN = {
     *("DATABASE_URL", "SIGNING_GUARD_URL", "HOST", "PORT"),
     *("KAFKA_SASL_PASSWORD", "KAFKA_SSL_KEY_PASSWORD"),
     *("KAFKA_SSL_CA_FILE", "KAFKA_SSL_CERTIFICATE_FILE", "KAFKA_SSL_KEY_FILE"),
-    *("SEAL_KMS_KEY_ID", "SEAL_ANCHORS", "SEAL_PUBLIC_KEYS_FILE", "AWS_ENDPOINT_URL_S3"),
 }
 """Settings that the compose file decides itself: a secret in a file, and where the API listens. The
-files of a login to brokers outside of it come with the overlay that names those brokers; what seals
-is none of these services."""
+files of a login to brokers outside of it come with the overlay that names those brokers."""
 
 
 def known_names() -> set[str]:
@@ -81,6 +82,7 @@ def needs_of(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> set[Need]
         raise Asked
 
     monkeypatch.setattr(cli, "_configured", configured)
+    monkeypatch.setattr(seal, "_configured", lambda needs, as_json: configured(needs))
     context = parsed(arguments)
     with pytest.raises(Asked), context:
         context.command.invoke(context)
@@ -114,9 +116,39 @@ def test_each_command_is_one_of_the_command_line(name):
         assert cli._roles(context.params["roles"])
 
 
+def test_who_seals_has_an_identity_of_its_own_and_who_looks_signs_nothing():
+    holders: dict[str, set[str]] = {}
+    for name, service in own().items():
+        for secret in service.get("secrets", []):
+            holders.setdefault(secret, set()).add(name)
+    assert holders["seal_aws_credentials"] == {"seal"}
+    assert holders["seal_reading_aws_credentials"] == holders["seal_public_keys"] == {"api"}
+    assert own()["seal"]["secrets"] == ["seal_aws_credentials"]
+    named = {name for name, service in own().items() if "SEAL_KMS_KEY_ID" in service["environment"]}
+    assert named == {"seal"}
+    assert own()["seal"]["profiles"] == ["seals"], "without a key and a bucket it cannot run"
+    assert not [name for name, service in own().items() if "profiles" in service and name != "seal"]
+
+
+def test_what_seals_finds_its_key_and_its_anchors(tmp_path):
+    given = {"AWS_REGION": "x", "SEAL_KMS_KEY_ID": "alias/seals", "SEAL_ANCHORS": "s3://seals/a"}
+    environment = {n: filled(v, given) for n, v in own()["seal"]["environment"].items()}
+    config = load([Need.KAFKA], environment)
+    assert seal.seal_key_of(config) is not None
+    anchors = seal.anchors_of(config, config.settings.seal_anchors)
+    assert [anchor.name for anchor in anchors] == ["s3://seals/a"]
+    looking = {n: filled(v, given) for n, v in own()["api"]["environment"].items()}
+    pem = tmp_path / "seals.pem"
+    public = ec.generate_private_key(ec.SECP256R1()).public_key()
+    pem.write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    files = {n: str(pem) for n in looking if n.endswith("_FILE")}
+    watch = seal.seal_watch_of(load([], looking | files))
+    assert watch is not None and [one.anchor for one in watch.standings()] == ["s3://seals/a"]
+
+
 def test_every_role_runs():
     commands = {service["command"][0] for service in own().values()}
-    assert commands == {"init", "ingest", "worker", "project", "api", "webhooks"}
+    assert commands == {"init", "ingest", "worker", "project", "api", "webhooks", "seal"}
     assert own()["worker"]["deploy"]["replicas"] == 2
 
 
@@ -126,7 +158,9 @@ def test_what_each_role_is_given_is_enough_and_no_more(name, monkeypatch, tmp_pa
     key = "0x" + "1f" * 32
     given = {variable: f"https://{variable.lower()}" for variable in example_names(EXAMPLE)}
     given |= {n: f"0x{'11' * 20}" for n in given if n.startswith("STABLECOIN")}
-    given |= {n: "" for n in given if n.startswith(("CONFIRMATIONS", "START", "DE", "ORCH"))}
+    given |= {
+        n: "" for n in given if n.startswith(("CONFIRMATIONS", "START", "DE", "ORCH", "SEAL"))
+    }
     for secret in compose()["secrets"]:
         (tmp_path / secret).write_text(key if "relayer" in secret else "postgresql://u:p@h/d")
     service = own()[name]
@@ -140,10 +174,10 @@ def test_what_each_role_is_given_is_enough_and_no_more(name, monkeypatch, tmp_pa
     assert ("database_url" in service.get("secrets", [])) == (Need.DATABASE in needs)
     for need, part in (
         (Need.WALLET_KEYS, "RELAYER_PRIVATE"),
-        (Need.KMS, "KMS"),
+        (Need.KMS, "KMS_KEY_ID"),
         (Need.KURO, "KURO"),
     ):
-        assert any(part in variable for variable in environment) == (need in needs), part
+        assert any(variable.startswith(part) for variable in environment) == (need in needs), part
 
 
 @pytest.mark.parametrize("name", sorted(services()))
@@ -238,7 +272,7 @@ def test_containers_may_do_little(name):
 def test_data_and_roles_without_outer_business_reach_no_outer_network():
     assert compose()["networks"]["inner"] == {"internal": True}
     outside = {name for name, service in services().items() if "outer" in service["networks"]}
-    assert outside == {"ingest", "worker", "api", "webhooks", "grafana"}
+    assert outside == {"ingest", "worker", "api", "webhooks", "seal", "grafana"}
     assert all("inner" in service["networks"] for service in services().values())
 
 

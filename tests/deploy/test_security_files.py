@@ -108,6 +108,23 @@ def test_the_sealing_identity_signs_texts_and_adds_to_the_bucket_and_nothing_els
     assert condition == {"kms:SigningAlgorithm": "ECDSA_SHA_256", "kms:MessageType": "RAW"}
 
 
+def test_the_api_looks_at_seals_and_does_nothing_else_in_aws():
+    statements = policy("s3-seal-reading-policy.json")
+    assert {statement["Action"] for statement in statements} == {"s3:ListBucket", "s3:GetObject"}
+    assert all(s["Resource"].startswith("arn:aws:s3:::SEAL-BUCKET") for s in statements)
+
+
+def test_who_seals_reads_the_log_and_writes_no_topic():
+    mine = [rule for rule in rules("orchestrator") if rule.principal == "User:orchestrator-seal"]
+    assert {(rule.resource, rule.operation) for rule in mine} == {
+        ("TOPIC", "READ"),
+        ("TOPIC", "DESCRIBE"),
+        ("TOPIC", "DESCRIBE_CONFIGS"),
+    }
+    roles = (FOLDER / "postgres-roles.sql").read_text(encoding="utf-8")
+    assert "seal" not in roles, "it has no business in a database"
+
+
 def test_the_key_of_seals_signs_texts_for_one_role_and_the_bucket_is_only_added_to():
     by_name = {statement["Sid"]: statement for statement in policy("kms-seal-key-policy.json")}
     assert "kms:Sign" not in by_name["AdministratorsManageAndNeverSign"]["Action"]
@@ -118,8 +135,16 @@ def test_the_key_of_seals_signs_texts_for_one_role_and_the_bucket_is_only_added_
     assert (digests["Effect"], digests["Principal"]) == ("Deny", "*")
     assert digests["Condition"] == {"StringNotEquals": {"kms:MessageType": "RAW"}}
     bucket = {statement["Sid"]: statement for statement in policy("s3-seal-bucket-policy.json")}
-    writers = {s["Principal"]["AWS"] for s in bucket.values() if s["Effect"] == "Allow"}
-    assert writers == {role}
+    allowed: dict[str, set[str]] = {}
+    for found in bucket.values():
+        if found["Effect"] == "Allow":
+            actions = found["Action"] if isinstance(found["Action"], list) else [found["Action"]]
+            allowed.setdefault(found["Principal"]["AWS"], set()).update(actions)
+    looking = role.replace("-seal", "-api")
+    assert allowed == {
+        role: {"s3:ListBucket", "s3:GetObject", "s3:PutObject"},
+        looking: {"s3:ListBucket", "s3:GetObject"},
+    }
     assert role not in json.dumps(policy("kms-key-policy.json")), "who seals never mints"
     assert bucket["NobodyOverwrites"]["Condition"] == {"Null": {"s3:if-none-match": "true"}}
     assert "s3:DeleteObject" in bucket["NobodyDeletes"]["Action"]

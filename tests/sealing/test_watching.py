@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,9 @@ from orchestrator.adapters.seal_s3 import S3Anchor
 from orchestrator.core.sealing.growing import day_end_ms
 from orchestrator.core.sealing.seals import next_day
 from orchestrator.dev.stack import REGION
+from orchestrator.errors import LogUnavailable, SealRefused
+from orchestrator.sealing.repeating import seal_repeatedly
+from orchestrator.sealing.running import Done
 from orchestrator.sealing.watching import OVERDUE_SECONDS, SealWatch, Standing
 from projections.api import make_app
 from projections.store import Store
@@ -195,3 +200,62 @@ async def test_the_runbook_walked_through(world: World, stack, tmp_path: Path):
     refused = await doctor(world, SEAL_KMS_KEY_ID=world.environment["KMS_KEY_ID"] + "x", **given)
     assert refused[subject]["state"] == refused["key of seals"]["state"] == "broken"
     assert "seal-does-not-verify" in refused[subject]["remedy"]
+
+
+class OutOfOrder:
+    """Sealing that cannot be done, is refused, and then done."""
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self.runs, self._stop = 0, stop
+
+    async def __call__(self) -> Done:
+        self.runs += 1
+        if self.runs == 1:
+            raise LogUnavailable("Kafka does not answer")
+        if self.runs == 2:
+            raise SealRefused("the anchors hold different seals")
+        self._stop.set()
+        return Done(newest=SEALS[-1])
+
+
+async def test_a_run_that_fails_is_told_and_made_up_for(capsys):
+    stop = asyncio.Event()
+    sealing = OutOfOrder(stop)
+    async with asyncio.timeout(60):
+        await seal_repeatedly(sealing, 0.01, stop)
+    assert sealing.runs == 3
+    lines = capsys.readouterr().out
+    assert lines.index("not sealed") < lines.index("sealing refused") < lines.index(LAST)
+
+
+async def test_a_process_that_stays_seals_and_ends_when_it_is_told_to(world: World, tmp_path: Path):
+    file = tmp_path / "seals.jsonl"
+    environment = {
+        "PATH": os.environ["PATH"],
+        "KAFKA_BOOTSTRAP_SERVERS": world.source,
+        "SEAL_ANCHORS": f"file:{file}",
+        **world.environment,
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "orchestrator", "seal", "--every", "3600"),
+        env=environment,
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(120):
+            told = b""
+            while b"seals are up to date" not in told:
+                assert process.stdout is not None
+                line = await process.stdout.readline()
+                assert line, told
+                told += line
+            process.terminate()
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert len(file.read_bytes().splitlines()) == 1
+    refused = await world.run("seal", "--every", "9", "--day", LAST)
+    assert refused.exit_code == 2 and "exclude each other" in refused.output

@@ -54,6 +54,9 @@ def secret_files(chain_ids: Sequence[int]) -> dict[str, str]:
         "aws_credentials": (
             "[default]\naws_access_key_id = development\naws_secret_access_key = development"
         ),
+        "seal_aws_credentials": "",
+        "seal_reading_aws_credentials": "",
+        "seal_public_keys": "",
         **{f"relayer_private_key_{chain}": ",".join(keys) for chain, keys in relayers.items()},
     }
 

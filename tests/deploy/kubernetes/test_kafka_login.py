@@ -24,7 +24,10 @@ def objects(tmp_path_factory):
     folder = tmp_path_factory.mktemp("overlay").resolve()
     parts = {
         "resources": [os.path.relpath(KUBERNETES / "base", folder)],
-        "components": [os.path.relpath(KUBERNETES / "components" / "kafka-login", folder)],
+        "components": [
+            os.path.relpath(KUBERNETES / "components" / name, folder)
+            for name in ("seals", "kafka-login")
+        ],
     }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(parts))
     command = [str(kubectl()), "kustomize", str(folder)]
@@ -37,13 +40,14 @@ def test_every_role_logs_in_as_itself_with_its_own_secret(objects, tmp_path):
     assert problems_of(objects) == []
     authority, roles = Authority(tmp_path), set()
     for found in objects:
-        if found["kind"] not in ("Deployment", "Job"):
+        if found["kind"] not in ("Deployment", "Job", "CronJob"):
             continue
         role = found["metadata"]["name"].removeprefix("orchestrator-")
         roles.add(role)
-        pod = found["spec"]["template"]["spec"]
+        spec = found["spec"].get("jobTemplate", found)["spec"]
+        pod = spec["template"]["spec"]
         [container] = pod["containers"]
-        given = {item["name"]: item["value"] for item in container["env"]}
+        given = {item["name"]: item["value"] for item in container["env"] if "value" in item}
         secrets = {
             volume["secret"]["secretName"]
             for volume in pod["volumes"]
