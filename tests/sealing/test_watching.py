@@ -218,14 +218,12 @@ class OutOfOrder:
         return Done(newest=SEALS[-1])
 
 
-async def test_a_run_that_fails_is_told_and_made_up_for(capsys):
+async def test_a_run_that_fails_is_made_up_for_by_the_next():
     stop = asyncio.Event()
     sealing = OutOfOrder(stop)
     async with asyncio.timeout(60):
         await seal_repeatedly(sealing, 0.01, stop)
     assert sealing.runs == 3
-    lines = capsys.readouterr().out
-    assert lines.index("not sealed") < lines.index("sealing refused") < lines.index(LAST)
 
 
 async def test_a_process_that_stays_seals_and_ends_when_it_is_told_to(world: World, tmp_path: Path):
