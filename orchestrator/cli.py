@@ -24,6 +24,7 @@ from orchestrator.commands.guard import guard_app, prepare_guard
 from orchestrator.commands.letters import letters_app
 from orchestrator.commands.replay import replay
 from orchestrator.commands.seal import seal_app, seal_watch_of
+from orchestrator.commands.seal_proofs import register as add_proof_commands
 from orchestrator.commands.tail import tail
 from orchestrator.commands.tokens import token
 from orchestrator.commands.webhooks import add_commands as add_webhook_commands
@@ -249,6 +250,7 @@ app.command()(replay)
 app.add_typer(letters_app, name="dead-letters")
 app.add_typer(keys_app, name="keys")
 app.add_typer(guard_app, name="guard")
+add_proof_commands(seal_app)
 app.add_typer(seal_app, name="seal")
 app.add_typer(topics_app, name="topics")
 app.command()(token)

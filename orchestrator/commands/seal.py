@@ -191,15 +191,8 @@ async def _compare(config: Config, chosen: Chosen, span: Any, tell: Tell) -> Com
     from orchestrator.adapters.kafka_sealing import ArchivedLog, KafkaSealableLog
     from orchestrator.sealing.verifying import compare
 
-    try:
-        places = checked_anchors(",".join(chosen.seals)) or config.settings.seal_anchors
-    except ValueError as error:
-        raise typer.BadParameter(f"--seals: {error}") from None
-    anchors = anchors_of(config, places)
-    keys = _keys_of_files(chosen.keys or _key_files(config))
-    if not chosen.keys and config.settings.seal_kms_key_id:
-        public_key = await _public_key(config)
-        keys[key_hash(public_key)] = public_key
+    anchors = anchors_of(config, places_given(config, chosen.seals))
+    keys = await trusted_keys(config, chosen.keys)
     source: SealableLog
     if chosen.archive is None:
         source = KafkaSealableLog(config.kafka)
@@ -215,6 +208,23 @@ async def _compare(config: Config, chosen: Chosen, span: Any, tell: Tell) -> Com
             tell=tell,
             now=time.time(),
         )
+
+
+def places_given(config: Config, seals: Sequence[str]) -> Sequence[str]:
+    """Anchors as they were given, else those of the settings. Raises BadParameter."""
+    try:
+        return checked_anchors(",".join(seals)) or config.settings.seal_anchors
+    except ValueError as error:
+        raise typer.BadParameter(f"--seals: {error}") from None
+
+
+async def trusted_keys(config: Config, files: Sequence[Path]) -> dict[str, bytes]:
+    """Of these files alone; without any, what the settings name: a file and the key in KMS."""
+    keys = _keys_of_files(files or _key_files(config))
+    if not files and config.settings.seal_kms_key_id:
+        public_key = await _public_key(config)
+        keys[key_hash(public_key)] = public_key
+    return keys
 
 
 def _closing(*parts: Any) -> AsyncExitStack:

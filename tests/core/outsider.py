@@ -1,5 +1,6 @@
 """Seals computed by docs/seals.md alone: hashlib and json, nothing of this project."""
 
+import base64
 import hashlib
 import json
 
@@ -66,3 +67,40 @@ def statement(line):
         "key: " + seal["key"],
     ]
     return ("\n".join(rows) + "\n").encode()
+
+
+def raw(value):
+    if isinstance(value, dict):
+        return base64.b64decode(value["base64"])
+    return None if value is None else value.encode("utf-8")
+
+
+def proved(line):
+    """The statement that a proof's record hangs on, its signature and its key; None when it does
+    not hang together."""
+    proof = json.loads(line)
+    record, chain, part = proof["record"], proof["chain"], proof["partition"]
+    place = [record["topic"], record["partition"], record["offset"], record["timestamp_ms"]]
+    flat = [x if n == 0 else raw(x) for pair in record["headers"] for n, x in enumerate(pair)]
+    hashes = [H("record", *place, raw(record["key"]), raw(record["value"]), *flat)]
+    hashes += [bytes.fromhex(one) for one in chain["after"]]
+    value = bytes.fromhex(chain["before"])
+    for one in hashes:
+        value = H("chain", value, one)
+    ends = [*part["checkpoints"], [part["end"], part["chain"]]]
+    starts = [part["start"], *(end for end, _ in ends)]
+    where = [(s, e) for s, (e, c) in zip(starts, ends, strict=False) if c == value.hex()]
+    if not any(s <= record["offset"] < e == chain["end"] for s, e in where):
+        return None
+    if place[:2] != [part["topic"], part["partition"]]:
+        return None
+    within = [x if n == 0 else bytes.fromhex(x) for pair in ends[:-1] for n, x in enumerate(pair)]
+    bounds = [*place[:2], part["start"], part["end"], part["records"], bytes.fromhex(part["chain"])]
+    node = H("partition", *bounds, *within)
+    for side, sibling in proof["path"]:
+        pair = (bytes.fromhex(sibling), node)
+        node = H("node", *(pair if side == "left" else pair[::-1]))
+    if node.hex() != proof["statement"]["root"]:
+        return None
+    text = statement(json.dumps(proof["statement"]))
+    return text, base64.b64decode(proof["signature"]), base64.b64decode(proof["key"])

@@ -30,6 +30,7 @@ from orchestrator.core.sealing.hashing import FORMAT, merkle_root, partition_lea
 
 NONE = "none"
 """What stands for the previous seal in the first one."""
+HASH = re.compile(r"[0-9a-f]{64}")
 _NO_BRACKET = re.compile(rb"[^\[\]{}]+")
 _SHAPE = re.compile(rb"\{\[(?:\{\[(?:\[\])*\]\})+\]\}")
 """The brackets of a seal. Checked before parsing: JSON nested deep enough overflows the parser."""
@@ -202,7 +203,7 @@ def _sound(seal: Seal) -> None:
     hashes = [statement.root, statement.key, *(item.chain for item in seal.partitions)]
     hashes += [] if statement.previous == NONE else [statement.previous]
     hashes += [chain for item in seal.partitions for _, chain in item.checkpoints]
-    if any(len(text) != 64 or set(text) - set("0123456789abcdef") for text in hashes):
+    if not all(HASH.fullmatch(text) for text in hashes):
         raise ValueError("one of its hashes is not 64 lower-case hex digits")
     seats = [item.seat for item in seal.partitions]
     if not seats or seats != sorted(set(seats)):
