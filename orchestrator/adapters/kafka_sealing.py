@@ -119,7 +119,8 @@ class ArchivedLog:
             by_seat: dict[Seat, list[Logged]] = {}
             for body, _ in batch:
                 seat = (body["topic"], body["partition"])
-                if seat in finished or not starts.get(seat, 0) <= body["offset"] < ends[seat]:
+                end = ends.get(seat, 0)
+                if seat in finished or not starts.get(seat, 0) <= body["offset"] < end:
                     continue
                 headers = [(name, record_bytes(value)) for name, value in body["headers"]]
                 key, value = record_bytes(body["key"]), record_bytes(body["value"])

@@ -61,14 +61,17 @@ async def places_of(
 ) -> list[Place]:
     """Every sealed record of one fact's id, or of one request's key (what Kuro said of it, and its
     life), in the order of the log. Reads all that could hold them. Raises LogUnavailable."""
-    ends = {item.seat: item.end for item in seals[-1].partitions}
+    bounds = await source.bounds()
+    ends = {
+        item.seat: min(item.end, bounds.get(item.seat, (0, 0))[1]) for item in seals[-1].partitions
+    }
     if request is not None:
         topics = (KURO_EVENTS.name, REQUESTS.name)
         ends = {seat: end for seat, end in ends.items() if seat[0] in topics}
     wanted = _by_fact(fact) if fact is not None else _by_key(request or "")
     found: list[Place] = []
     done, total = 0, sum(ends.values())
-    starts: dict[Seat, int] = dict.fromkeys(ends, 0)
+    starts: dict[Seat, int] = {seat: bounds.get(seat, (0, 0))[0] for seat in ends}
     tell("looking", 0, total)
     async for seat, records in source.records(starts, ends, set()):
         found += [(*seat, record.offset) for record in records if wanted(record)]

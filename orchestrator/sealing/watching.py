@@ -139,6 +139,9 @@ class SealWatch:
             return replace(empty, day=self._standings[anchor.name].day, unread=text)
         except SealRefused as error:
             return replace(empty, refused=str(error))
+        except Exception as error:  # noqa: BLE001 - one that nobody thought of must not end the watch
+            text = f"unexpected: {type(error).__name__}"
+            return replace(empty, day=self._standings[anchor.name].day, unread=text)
         if newest is None:
             return empty
         day, document = newest

@@ -257,3 +257,20 @@ async def test_a_process_that_stays_seals_and_ends_when_it_is_told_to(world: Wor
     assert len(file.read_bytes().splitlines()) == 1
     refused = await world.run("seal", "--every", "9", "--day", LAST)
     assert refused.exit_code == 2 and "exclude each other" in refused.output
+
+
+class Odd:
+    """An anchor with a fault that nobody thought of."""
+
+    name = "file:/odd"
+
+    async def newest(self):
+        raise RuntimeError("a secret may stand here")
+
+    async def close(self):
+        pass
+
+
+async def test_a_fault_that_nobody_thought_of_does_not_end_the_watch(tmp_path: Path):
+    odd, well = await watch(Odd(), kept(tmp_path, *DOCUMENTS)).look()
+    assert (odd.unread, well.stands) == ("unexpected: RuntimeError", True)

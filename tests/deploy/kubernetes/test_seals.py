@@ -34,7 +34,8 @@ def test_the_job_has_what_it_uses_and_nothing_else():
     pod = spec_of("orchestrator-seal")["jobTemplate"]["spec"]["template"]["spec"]
     assert pod["automountServiceAccountToken"] is False
     assert pod["securityContext"]["runAsNonRoot"] is True
-    assert [set(volume) - {"name"} for volume in pod["volumes"]] == [{"emptyDir"}]
+    kinds = {kind for volume in pod["volumes"] for kind in volume if kind != "name"}
+    assert kinds == {"configMap", "emptyDir"}, "no secret of another role"
     [container] = pod["containers"]
     assert container["args"] == ["seal", "--json"]
     assert container["image"].startswith("stablecoin-orchestrator")
@@ -48,6 +49,11 @@ def test_the_job_has_what_it_uses_and_nothing_else():
     ]
     given = {}
     for item in container["env"]:
+        if item["name"] == "SEAL_PUBLIC_KEYS_FILE":
+            assert item["value"].rpartition("/")[0] in {
+                mount["mountPath"] for mount in container["volumeMounts"]
+            }
+            continue
         source = item["valueFrom"]["configMapKeyRef"]
         assert source["name"] in of_kind("production", "ConfigMap")
         if source["key"] in settings:
