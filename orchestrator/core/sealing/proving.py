@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -32,6 +33,10 @@ from orchestrator.core.sealing.seals import (
 )
 
 FORMAT = "stablecoin-orchestrator seal proof 1"
+DEEPEST = 5
+"""Brackets within each other: a header's value in base64."""
+_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_BRACKET = re.compile(rb"[\[\]{}]")
 LARGEST_PROOF_BYTES = 64 * 1024 * 1024
 
 
@@ -283,18 +288,28 @@ def _anchor(proof: Proof, seal: Seal | None) -> Checked:
 def read_proof(document: bytes) -> Proof:
     """Raises UnreadableProof, also for what has more or less in it than `Proof.document` gives:
     what nothing checks must not be there. Spaces and line ends between are free."""
+    if _depth(document) > DEEPEST:
+        raise UnreadableProof("not a proof: nested too deep")
     try:
         body = json.loads(document, object_pairs_hook=_once)
         proof = _proof(body)
         _sound(proof)
-    except RecursionError:
-        raise UnreadableProof("not a proof: nested too deep") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         text = f"{type(error).__name__}: {error}" if not isinstance(error, ValueError) else error
         raise UnreadableProof(f"not a proof: {text}") from None
     if json.dumps(proof.body(), sort_keys=True) != json.dumps(body, sort_keys=True):
         raise UnreadableProof("not a proof: it is not in the one form that a proof has")
     return proof
+
+
+def _depth(document: bytes) -> int:
+    """Of brackets that open, outside of texts. Asked before parsing: JSON nested deep enough
+    overflows the parser."""
+    depth = deepest = 0
+    for bracket in _BRACKET.findall(_TEXT.sub(b"", document)):
+        depth += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
