@@ -19,6 +19,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 
@@ -109,6 +110,8 @@ class Settings(BaseModel):
     approval_ttl_seconds: Annotated[int, Field(ge=60)] = 86_400
     confirmations: Annotated[int, Field(ge=0, le=100_000)] = 6
     head_poll_seconds: Annotated[float, Field(ge=0.05, le=60)] = 0.25
+    supply_compare_seconds: Annotated[float, Field(ge=1, le=3600)] = 60.0
+    supply_compared_within_seconds: Annotated[float, Field(ge=0, le=86_400)] = 0.0
     lane_in_flight_limit: Annotated[int, Field(ge=1, le=100_000)] = 1024
     fee_cap_wei: Annotated[int, Field(ge=1)] = 500 * 10**9
     priority_fee_wei: Annotated[int, Field(ge=0)] = 10**9
@@ -142,6 +145,13 @@ class Settings(BaseModel):
             if any(int(part) == 0 for part in parts):
                 raise ValueError("0 is no chain id")
             return tuple(dict.fromkeys(int(part) for part in parts))
+        return value
+
+    @field_validator("supply_compared_within_seconds")
+    @classmethod
+    def _within(cls, value: float, info: ValidationInfo) -> float:
+        if 0 < value < 2 * info.data.get("supply_compare_seconds", 0):
+            raise ValueError("must be 0, or at least twice SUPPLY_COMPARE_SECONDS")
         return value
 
     @field_validator("api_tokens")

@@ -234,10 +234,7 @@ CATALOGUE: dict[str, Spec] = {
             "The wallet's balance when last looked at, about every ten seconds.",
         ),
         histogram(
-            "kms_request_seconds",
-            SIGN,
-            ("operation",),
-            "Time of a KMS call, also of one that failed.",
+            "kms_request_seconds", SIGN, ("operation",), "Time of a KMS call, failed or not."
         ),
         counter(
             "kms_errors_total",
@@ -264,9 +261,16 @@ CATALOGUE: dict[str, Spec] = {
         gauge("gate_refused", SIGN, (), "Requests that the conservation gate refuses now."),
         gauge("gate_doubts", SIGN, _CHAIN, "Doubts unsettled: while above 0, nothing is signed."),
         gauge("gate_read_age_seconds", SIGN, (), "Since it had read all; above 5, none is signed."),
+        gauge("gate_compared_age_seconds", SIGN, _CHAIN, "Since the supply was last compared."),
+        gauge("gate_awaits_comparison", SIGN, _CHAIN, "1 while signatures wait for one, else 0."),
         gauge("gate_covered_units", SIGN, _CHAIN, "What Kuro's facts cover, in base units."),
         gauge("gate_minted_units", SIGN, _CHAIN, "Minted by the chain's events, in base units."),
         gauge("gate_approved_units", SIGN, _CHAIN, "Approved here, not minted, in base units."),
+        gauge(
+            "supply_units", INGEST, _CHAIN, "The `totalSupply` when last compared, in base units."
+        ),
+        gauge("supply_unexplained_units", INGEST, _CHAIN, "Of it, what no event on the log tells."),
+        gauge("supply_untold", INGEST, _CHAIN, "1 while nodes do not tell the supply, else 0."),
         histogram(
             "rpc_request_seconds",
             NODES,

@@ -24,6 +24,7 @@ class ApiTerms:
     confirmations: Mapping[int, int] = field(default_factory=dict)
     replace_after_blocks: int = 5
     token_decimals: int = 18
+    supply_compared_within_seconds: float = 0
 
     @property
     def stuck_after_blocks(self) -> int:

@@ -40,6 +40,7 @@ class Head:
     halted_reason: str | None = None
     halted_at: datetime | None = None
     block_seconds: float | None = None
+    supply_at: datetime | None = None
     depth: int = 0
 
 
@@ -57,6 +58,8 @@ class Circumstances:
     usual: Usual = field(default_factory=dict)
     served_chains: Collection[int] = ()
     replace_after_blocks: int = 5
+    compared_within_seconds: float = 0
+    """What the gate demands before a signature; 0 is nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ def _situation(state: RequestState, around: Circumstances) -> _Found:
         or _held(state)
         or _to_be_decided(state, around)
         or _stopped_chain(state, around)
+        or _uncompared(state, around)
         or _own_step(state, around)
         or _in_lane(state, around)
     )
@@ -215,6 +219,18 @@ def _stopped_chain(state: RequestState, around: Circumstances) -> _Found | None:
             facts: dict[str, object] = {"block": head.block, "seconds": round(quiet)}
             return _Found(Code.CHAIN_NOT_SEEN, rfc3339(head.followed_at), facts=facts)
     return None
+
+
+def _uncompared(state: RequestState, around: Circumstances) -> _Found | None:
+    """A signature that the gate does not give before somebody asked the chain for its supply."""
+    within, head = around.compared_within_seconds, around.head
+    if state.stage is not Stage.DRAFTED or within <= 0 or head is None:
+        return None
+    if head.supply_at is not None and (around.now - head.supply_at).total_seconds() <= within:
+        return None
+    since = rfc3339(head.supply_at) if head.supply_at else None
+    told = f"since {since}" if since else "yet"
+    return _Found(Code.SUPPLY_NOT_COMPARED, since, facts={"told": told, "within": f"{within:g}"})
 
 
 _STEPS = {

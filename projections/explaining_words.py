@@ -52,6 +52,7 @@ class Code(StrEnum):
     TO_BE_DRAFTED_AGAIN = "TO_BE_DRAFTED_AGAIN"
     TO_BE_REDRAFTED = "TO_BE_REDRAFTED"
     DRAFTING_LATE = "DRAFTING_LATE"
+    SUPPLY_NOT_COMPARED = "SUPPLY_NOT_COMPARED"
     TO_BE_SIGNED = "TO_BE_SIGNED"
     SIGNING_LATE = "SIGNING_LATE"
     TO_BE_ASSIGNED = "TO_BE_ASSIGNED"
@@ -225,6 +226,13 @@ WORDS: Mapping[Code, _Words] = {
         "`decide` run, and does it get through?",
         ("doctor", "cancel"),
     ),
+    Code.SUPPLY_NOT_COMPARED: _Words(
+        _C,
+        "a comparison of the contract's totalSupply",
+        "Not signed before: chain {chain}'s totalSupply was not compared with the log {told}, and "
+        "SUPPLY_COMPARED_WITHIN_SECONDS is {within}. No node tells it, or nobody follows.",
+        ("doctor", "cancel"),
+    ),
     Code.TO_BE_SIGNED: _Words(
         _S, "KMS's signature", "Drafted; its digest is recorded, then KMS signs it.", _WAIT
     ),
@@ -232,11 +240,10 @@ WORDS: Mapping[Code, _Words] = {
         _S,
         "KMS's signature",
         "Not signed for {seconds} s, far longer than usual: KMS refuses, throttles or cannot be "
-        "reached, the signing guard does not answer or refuses a second digest of the request, "
-        "another policy is in force than the one that cleared it and no worker with the role "
-        "`decide` takes the draft back, or no worker with the role `sign` runs. It is tried again "
-        "and again; the reason stands in the signer's log and metrics (signing_guard_refused, "
-        "kms_errors_total), and `orchestrator guard show` lists the request's digests.",
+        "reached, the guard or the conservation gate refuses or waits, another policy is in force "
+        "than the one that cleared it and no worker with the role `decide` takes the draft back, "
+        "or none with the role `sign` runs. It is tried again; the signer's log and metrics say "
+        "why (signing_guard_refused, gate_refused, kms_errors_total; `orchestrator guard show`).",
         ("doctor", "cancel"),
     ),
     Code.TO_BE_ASSIGNED: _Words(_D, "a wallet", "Signed; a wallet is chosen next.", _WAIT),

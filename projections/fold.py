@@ -18,7 +18,7 @@ from projections.text import moment, to_column, to_jsonb
 from schemas.base import Position, Record, UnreadableRecord
 from schemas.controls import WorkPaused, WorkResumed
 from schemas.dead_letters import DeadLetter
-from schemas.evm import BlocksFollowed, ChainHalted, ChainResumed
+from schemas.evm import BlocksFollowed, ChainHalted, ChainResumed, SupplyCompared
 from schemas.lanes import LaneFact, NonceFact
 from schemas.requests import RequestFact
 from schemas.topics import TOPICS
@@ -120,6 +120,10 @@ class ChainHead:
     halt: str | None = None
     resumed_at: datetime | None = None
     """When a person let it go on, until the follower has written its next range."""
+    supply_block: int | None = None
+    supply_total: str | None = None
+    supply_by_events: str | None = None
+    supply_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -187,7 +191,7 @@ def read(batch: Iterable[RawRecord]) -> Reading:
             relay: str | None = getattr(fact, "relay", None)
             if relay is not None:
                 reading.works.add((fact.chain_id, fact.wallet, to_column(relay)))
-        elif isinstance(fact, BlocksFollowed | ChainHalted | ChainResumed):
+        elif isinstance(fact, BlocksFollowed | ChainHalted | ChainResumed | SupplyCompared):
             reading.chains.add(fact.chain_id)
     return reading
 
@@ -209,6 +213,8 @@ def fold(reading: Reading, known: Known) -> Changes:
             known.book.fold(fact, record)
         elif isinstance(fact, BlocksFollowed | ChainHalted | ChainResumed):
             _follow(known.heads, fact, record)
+        elif isinstance(fact, SupplyCompared):
+            _compare(known.heads, fact, record)
         elif isinstance(fact, WorkPaused | WorkResumed):
             changes.pauses.append(_pause_row(fact, raw, record))
         elif isinstance(fact, DeadLetter):
@@ -294,6 +300,15 @@ def _follow(
     head.to_timestamp = seen_at
     head.followed_at = moment(record.at)
     head.halted_reason = head.halted_at = head.halt = head.resumed_at = None
+
+
+def _compare(heads: dict[int, ChainHead], fact: SupplyCompared, record: Record) -> None:
+    """What was there before the first followed block is no comparison."""
+    if fact.baseline:
+        return
+    head = heads.setdefault(fact.chain_id, ChainHead(fact.chain_id))
+    head.supply_block, head.supply_at = fact.block_number, moment(record.at)
+    head.supply_total, head.supply_by_events = str(fact.total_supply), str(fact.by_events)
 
 
 def moment_of_seconds(seconds: int) -> datetime:

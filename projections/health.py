@@ -6,18 +6,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.core.controls import Pause
 from orchestrator.errors import LogUnavailable
 from projections.database import schema_head
 from projections.holds import holds
 from projections.lag import LogProbe, lag_by_topic
-from projections.rows import rfc3339
+from projections.pauses import pauses
+from projections.rows import rfc3339, supply_object
 from projections.store import Row, Store, StoreUnavailable
+from schemas.controls import supply_scope
 from schemas.policies import PolicyRule
 
 STALE_SECONDS = 60.0
 """Answers older than this are not served as ready."""
 CHAIN_STALE_SECONDS = 600.0
-"""A chain without a newly followed block for so long is reported; it does not unready the API."""
+"""A chain without a newly followed block, or a comparison of its supply, for so long is reported;
+it does not unready the API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +109,17 @@ async def check_policies(store: Store) -> Check:
 async def check_chains(store: Store, configured: Iterable[int]) -> dict[str, Check]:
     """By chain id: those configured and those that the log tells of."""
     try:
-        heads = await store.heads()
+        heads, ordered = await store.heads(), await pauses(store)
     except StoreUnavailable as error:
         return {str(chain): Check(False, str(error)) for chain in configured}
     chains = sorted({*configured, *heads})
-    return {str(chain): _check_chain(heads.get(chain)) for chain in chains}
+    return {
+        str(chain): _check_chain(heads.get(chain), ordered.pauses.get(supply_scope(chain)))
+        for chain in chains
+    }
 
 
-def _check_chain(head: Row | None) -> Check:
+def _check_chain(head: Row | None, doubt: Pause | None) -> Check:
     if head is None or (head["to_block"] is None and head["halted_reason"] is None):
         return Check(False, "no block followed yet")
     age = head["followed_age_seconds"]
@@ -122,7 +129,10 @@ def _check_chain(head: Row | None) -> Check:
         "blockTimestamp": rfc3339(head["to_timestamp"]) if head["to_timestamp"] else None,
         "followedAt": rfc3339(head["followed_at"]) if head["followed_at"] else None,
         "ageSeconds": None if age is None else round(age, 1),
+        "supply": supply_object(head),
     }
+    if doubt is not None:
+        return Check(False, f"nothing is signed: {doubt.why}", facts)
     if head["halted_reason"] is not None:
         return Check(False, f"halted: {head['halted_reason']}", facts)
     resumed = head["resumed_seconds"]
@@ -131,4 +141,16 @@ def _check_chain(head: Row | None) -> Check:
         return Check(True, detail, facts)
     if age > CHAIN_STALE_SECONDS:
         return Check(False, f"no block followed for {age:.0f} s", facts)
-    return Check(True, f"followed to block {head['to_block']}, {max(age, 0):.0f} s ago", facts)
+    followed = f"followed to block {head['to_block']}, {max(age, 0):.0f} s ago"
+    untold = _supply_untold(head)
+    return Check(False, f"{followed}; {untold}", facts) if untold else Check(True, followed, facts)
+
+
+def _supply_untold(head: Row) -> str | None:
+    """Whether signatures wait for it, `explain` tells of a request; by default none does."""
+    age = head["supply_age_seconds"]
+    if age is None:
+        return "its totalSupply was never compared with the log"
+    if age > CHAIN_STALE_SECONDS:
+        return f"its totalSupply was not compared with the log for {age:.0f} s"
+    return None

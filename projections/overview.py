@@ -23,7 +23,7 @@ from projections.lane_reads import transaction_of
 from projections.lane_shapes import Slot, summary_object, view_of
 from projections.lanes import Lane, LaneKey, Transaction
 from projections.queries import InvalidQuery, ListQuery, cursor_of
-from projections.rows import rfc3339, status_object
+from projections.rows import rfc3339, status_object, supply_object
 from projections.store import Row, page_statement
 from projections.tallies import bucket, kept_width, percentile
 from projections.text import from_column
@@ -60,7 +60,8 @@ _LATENCIES: LiteralString = (
 )
 _CHAINS: LiteralString = (
     "SELECT chain_id, to_block, to_timestamp, followed_at, halted_reason, halted_at, minted, "
-    "redeemed FROM chain_heads FULL JOIN chain_supply USING (chain_id)"
+    "redeemed, supply_block, supply_total, supply_by_events, supply_at "
+    "FROM chain_heads FULL JOIN chain_supply USING (chain_id)"
 )
 _LANES = selection("lanes", Lane) + " ORDER BY chain_id, wallet"
 _SENT = selection("lane_transactions", Transaction)
@@ -249,6 +250,7 @@ def chains_shown(rows: list[Row], configured: Iterable[int]) -> list[dict[str, A
                 "minted": str(minted),
                 "redeemed": str(redeemed),
                 "supply": str(minted - redeemed),
+                "supplyCompared": supply_object(row),
             }
         )
     return shown

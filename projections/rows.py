@@ -204,6 +204,18 @@ def rfc3339(value: datetime) -> str:
     return value.strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03d}Z"
 
 
+def supply_object(head: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What `chain_heads` holds of the newest comparison of a chain's supply."""
+    if head["supply_at"] is None:
+        return None
+    return {
+        "block": head["supply_block"],
+        "totalSupply": head["supply_total"],
+        "byEvents": head["supply_by_events"],
+        "at": rfc3339(head["supply_at"]),
+    }
+
+
 def status_object(row: Mapping[str, Any]) -> dict[str, Any]:
     """The public object (camelCase) of a row of `requests`; `text` columns as they stand there."""
 

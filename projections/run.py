@@ -69,6 +69,7 @@ async def run_api(
         confirmations={chain.chain_id: chain.confirmations for chain in config.chains.values()},
         replace_after_blocks=settings.replace_after_blocks,
         token_decimals=settings.token_decimals,
+        supply_compared_within_seconds=settings.supply_compared_within_seconds,
     )
     feed = FeedDoor(store, kafka, settings.feed_connections_per_address)
     groups = [f"{settings.kafka_prefix}-{role}" for role in GROUPED_ROLES]

@@ -252,6 +252,8 @@ class Store:
         `resumed_seconds` too: set while a halted chain is let go on and was not followed since."""
         rows = await self._all(
             "SELECT chain_id, to_block, to_hash, to_timestamp, followed_at, halted_reason, "
+            "supply_block, supply_total, supply_by_events, supply_at, "
+            "extract(epoch FROM now() - supply_at)::float8 AS supply_age_seconds, "
             "extract(epoch FROM now() - resumed_at)::float8 AS resumed_seconds, "
             "extract(epoch FROM now() - to_timestamp)::float8 AS block_age_seconds, "
             "extract(epoch FROM now() - followed_at)::float8 AS followed_age_seconds "

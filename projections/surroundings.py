@@ -53,6 +53,7 @@ async def circumstances_of(
         usual=await app[USUAL].of(received.type, chain_id, now if past else None),
         served_chains=tuple(app[CHAINS]),
         replace_after_blocks=terms.replace_after_blocks,
+        compared_within_seconds=terms.supply_compared_within_seconds,
     )
 
 
@@ -69,5 +70,6 @@ async def _head(store: Store, chain_id: int, depth: int) -> Head | None:
         halted_reason=None if reason is None else from_column(reason),
         halted_at=row["halted_at"],
         block_seconds=row["block_seconds"],
+        supply_at=row["supply_at"],
         depth=depth,
     )

@@ -5,11 +5,26 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, PlainSerializer
 
-from schemas.base import Address, Amount, ChainId, Count, Fact, Hash
+from schemas.base import UINT256_MAX, Address, Amount, ChainId, Count, Fact, Hash
 
 ContractRequestId = Annotated[str, Field(min_length=1, max_length=400)]
+
+
+def _signed(value: object) -> object:
+    if isinstance(value, str) and value.isascii() and value.removeprefix("-").isdigit():
+        return int(value)
+    return value
+
+
+SignedAmount = Annotated[
+    int,
+    BeforeValidator(_signed),
+    Field(ge=-UINT256_MAX, le=UINT256_MAX, strict=True),
+    PlainSerializer(str, return_type=str, when_used="json"),
+]
+"""Base units, also below zero: what was burnt beyond what was minted."""
 
 
 class EventName(StrEnum):
@@ -132,6 +147,58 @@ class ChainResumed(Fact):
     @property
     def id(self) -> str:
         return f"resumed:{self.halt}"
+
+    @property
+    def key(self) -> str:
+        return str(self.chain_id)
+
+
+class SupplyCompared(Fact):
+    """The contract's `totalSupply` at the follower's cursor, where every event up to it is on the
+    log. `by_events` is what the log's events add up to there, minted less burnt.
+
+    With `baseline` it is the supply in the block before the first one that is followed: what was
+    there before this service began, which no event of the log explains.
+    """
+
+    chain_id: ChainId
+    contract: Address
+    block_number: Count
+    block_hash: Hash
+    block_timestamp: Count
+    total_supply: Amount
+    by_events: SignedAmount
+    baseline: bool = False
+
+    @property
+    def id(self) -> str:
+        return f"supply:{self.chain_id}:{self.block_hash}"
+
+    @property
+    def key(self) -> str:
+        return str(self.chain_id)
+
+
+class SupplyTraced(Fact):
+    """Where the supply first became what the events do not tell, as far as nodes could show.
+
+    `compared` is the id of the `SupplyCompared` that found the difference. `block_number` is the
+    first block that differs; without it `detail` says between which blocks it lies. `tx_hash` is
+    the first transaction there that changed the supply otherwise than by the events of the log.
+    `questions` counts what nodes were asked.
+    """
+
+    chain_id: ChainId
+    compared: Annotated[str, Field(min_length=1, max_length=200)]
+    block_number: Count | None = None
+    block_hash: Hash | None = None
+    tx_hash: Hash | None = None
+    questions: Count
+    detail: Annotated[str, Field(min_length=1, max_length=1000)]
+
+    @property
+    def id(self) -> str:
+        return f"traced:{self.compared}"
 
     @property
     def key(self) -> str:

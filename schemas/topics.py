@@ -39,6 +39,8 @@ EVM_EVENTS = Topic(
         evm.BlocksFollowed,
         evm.ChainHalted,
         evm.ChainResumed,
+        evm.SupplyCompared,
+        evm.SupplyTraced,
     ),
 )
 REQUESTS = Topic(

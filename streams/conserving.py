@@ -2,31 +2,28 @@
 
 It reads `kuro.events` and `evm.events` from their start into a ledger of its own
 (`core.conserving`) and asks no database and no node. A view that is behind makes what is asked of
-it wait, never pass. A doubt about a chain becomes a pause on `controls` that every role obeys and a
-person settles; the gate keeps to the doubt itself, whatever became of the pause.
+it wait, never pass. What the follower finds of a chain's own supply (`streams.supply`) counts as
+soon as it is read; that nobody has compared it lately is told, and makes signatures wait only
+where a setting demands comparisons. A doubt about a chain becomes a pause on `controls` that every
+role obeys and a person settles; the gate keeps to the doubt itself, whatever became of the pause.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 
-from orchestrator.core.conserving import (
-    Doubt,
-    Ledger,
-    NameOf,
-    Objection,
-    ObjectionKind,
-    exceeded,
-    standing,
-)
+from orchestrator.core.conserving import Ledger, NameOf
 from orchestrator.core.contract import Approval
+from orchestrator.core.objections import Doubt, Objection, ObjectionKind, exceeded, standing
 from orchestrator.errors import LogUnavailable
 from orchestrator.ports import LogWriter, Message, TopicsReader
 from schemas.base import UnreadableRecord
 from schemas.controls import WorkPaused, supply_scope
+from schemas.evm import SupplyCompared
 from schemas.topics import CONTROLS, EVM_EVENTS, KURO_EVENTS, TOPICS
 from streams.controls import Controls
 from streams.retrying import Backoff
@@ -50,7 +47,13 @@ class Gate:
         writer: LogWriter,
         controls: Controls,
         names: Mapping[int, NameOf],
+        compared_within_seconds: float = 0,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        """`compared_within_seconds`: nothing is signed for a chain whose supply was not compared
+        for longer, by `clock` (Unix seconds) and the time of the comparison's append; 0 demands
+        none."""
+        self.chains = tuple(names)
         self.ledger = Ledger(names)
         self.read_facts = 0
         self._reader = reader
@@ -59,8 +62,14 @@ class Gate:
         self._places: dict[tuple[str, int], int] = {}
         self._complete_at: float | None = None
         """All that stood on the log at that time is folded."""
+        self._compared_within_seconds = compared_within_seconds
+        self._clock = clock
+        self._began_at = clock()
+        self._compared_at: dict[int, float] = {}
         self._held_back = False
         """It was told that signatures wait for the gate."""
+        self._stale: set[int] = set()
+        """Chains of which it was told that signatures wait for a comparison."""
         self._noticed: dict[str, float] = {}
         self._raised: dict[str, Doubt] = {}
         self._told: set[str] = set()
@@ -78,6 +87,9 @@ class Gate:
         doubt = standing(self.doubts, approval.chain_id, self._controls.state.settled)
         if doubt is not None:
             return Objection(ObjectionKind.IN_DOUBT, doubt.why)
+        if self.awaits_comparison(approval.chain_id):
+            return self._uncompared(approval.chain_id)
+        self._stale.discard(approval.chain_id)
         found = self.ledger.judge(request_key, approval, self._controls.state.settled)
         if found is not None and found.kind is ObjectionKind.EXCEEDED_IN_TOTAL and self.unsettled:
             why = f"{self.unsettled[0].why}; with it, the total exceeds what facts cover"
@@ -99,6 +111,30 @@ class Gate:
             self._held_back = True
             log.warning("signatures wait", reason=why)
         return Objection(ObjectionKind.NOT_READ, why)
+
+    def compared_age_seconds(self, chain_id: int) -> float | None:
+        """None before the chain's supply was compared."""
+        at = self._compared_at.get(chain_id)
+        return None if at is None else max(0.0, self._clock() - at)
+
+    def unproven_seconds(self, chain_id: int) -> float:
+        """The same; before the first comparison, since this process began."""
+        age = self.compared_age_seconds(chain_id)
+        return max(0.0, self._clock() - self._began_at) if age is None else age
+
+    def awaits_comparison(self, chain_id: int) -> bool:
+        """Whether signatures for the chain wait until its supply is compared."""
+        within, age = self._compared_within_seconds, self.compared_age_seconds(chain_id)
+        return within > 0 and (age is None or age > within)
+
+    def _uncompared(self, chain_id: int) -> Objection:
+        age = self.compared_age_seconds(chain_id)
+        since = "yet" if age is None else f"for {age:.0f} s"
+        why = f"totalSupply of chain {chain_id} was not compared with the log {since}"
+        if chain_id not in self._stale:
+            self._stale.add(chain_id)
+            log.warning("signatures wait", chain_id=chain_id, reason=why)
+        return Objection(ObjectionKind.NOT_COMPARED, why)
 
     def approved(self, approvals: Iterable[Approval]) -> None:
         """Signed before this process came to own them."""
@@ -148,12 +184,18 @@ class Gate:
             return
         self._places[place] = message.offset + 1
         try:
-            fact = TOPICS[message.topic].decode(message.value).fact
+            record = TOPICS[message.topic].decode(message.value)
         except UnreadableRecord:  # the deciding role dead-letters it
             return
-        if message.key == fact.key.encode():
-            self.ledger.fold(fact)
-            self.read_facts += 1
+        fact = record.fact
+        if message.key != fact.key.encode():
+            return
+        self.ledger.fold(fact)
+        self.read_facts += 1
+        if isinstance(fact, SupplyCompared):
+            counts = self.ledger.supplies[fact.chain_id].compared is fact
+            if counts:
+                self._compared_at[fact.chain_id] = record.at_seconds
 
     def _complete(self, asked_at: float) -> None:
         if self._complete_at is None:
@@ -173,7 +215,7 @@ class Gate:
         self._noticed = {order: self._noticed.get(order, _now()) for order in doubts}
         assert self._complete_at is not None
         for order, doubt in doubts.items():
-            late = self._noticed[order] < self._complete_at
+            late = self._noticed[order] < self._complete_at and doubt.settleable
             if not late or order in self._told or order in self._controls.state.orders:
                 continue
             scope = supply_scope(doubt.chain_id)

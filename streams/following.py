@@ -10,7 +10,8 @@ on after the fork.
 How the log grows: an idle chain gets a mark a minute, about 0.6 kB with headers and the
 transaction's markers: 0.9 MB a day, 320 MB and 525,000 records a year and chain, read again in
 about 20 seconds when a follower starts. (A mark every ten seconds, as it was, costs six times
-that.) A restart therefore scans at most a minute of empty blocks twice.
+that.) A restart therefore scans at most a minute of empty blocks twice. A comparison of the supply
+(`streams.supply`) stands behind a mark, one a minute too by default: half as much again.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ from orchestrator.config import ChainConfig, Settings
 from orchestrator.core.chain import Head
 from orchestrator.errors import Fenced, LogUnavailable, RpcError, RpcProblem, StartRefused
 from orchestrator.ports import ChainNode, FactLog, Log, OwnedLog
-from schemas.base import UnreadableRecord
+from schemas.base import Fact, UnreadableRecord
 from schemas.dead_letters import DeadLetter, DeadLetterReason
 from schemas.evm import BlocksFollowed, ChainHalted, ContractEvent, EventRetracted
 from schemas.topics import EVM_EVENTS
 from streams.range_reading import RangeReader, Section
 from streams.range_size import Progress, RangeSize
 from streams.retrying import Backoff
+from streams.supply import SupplyWatch
 from streams.trail import Point, Trail
 
 log = structlog.get_logger(__name__)
@@ -65,6 +67,7 @@ class ChainFollower:
         facts: FactLog,
         partition: int,
         settings: Settings,
+        supply: SupplyWatch | None = None,
     ) -> None:
         self.chain_id = chain.chain_id
         self.reason: str | None = "starting"
@@ -76,6 +79,7 @@ class ChainFollower:
         self._log_of_facts = facts
         self._partition = partition
         self._settings = settings
+        self.supply = supply
         self._trail = Trail()
         self._cursor: Point | None = None
         self._marked_at = float("-inf")
@@ -109,6 +113,8 @@ class ChainFollower:
             try:
                 await owned.start()
                 self._trail = Trail()
+                if self.supply is not None:
+                    self.supply.start_anew()
                 await self._read_log(self._trail)
                 await self._wait_for_a_person()
                 self._cursor, self._seen_head, self._denials = self._trail.marked, None, 0
@@ -139,10 +145,15 @@ class ChainFollower:
                 if message.key != key:
                     continue
                 try:
-                    trail.fold(EVM_EVENTS.decode(message.value).fact)
+                    self._fold(EVM_EVENTS.decode(message.value).fact, trail)
                 except UnreadableRecord as error:  # the stream's reader dead-letters it
                     self._log.error("unreadable record in evm.events", reason=str(error))
             await asyncio.sleep(0)
+
+    def _fold(self, fact: Fact, trail: Trail) -> None:
+        trail.fold(fact)
+        if self.supply is not None and trail is self._trail:
+            self.supply.book.fold(fact)
 
     async def _wait_for_a_person(self) -> None:
         while self._trail.halted is not None:
@@ -194,8 +205,38 @@ class ChainFollower:
             self._progress.behind(now, last, goal)
             return True
         self._progress.abreast(now, last)
+        await self._compare_supply(owned, section.headers[-1], node)
         self._seen_head = head.hash
         return False
+
+    async def _compare_supply(self, owned: OwnedLog, end: Head, branch: ChainNode) -> None:
+        """Where the cursor is the newest block of sufficient depth. What differs is searched."""
+        if self.supply is None:
+            return
+        found = await self.supply.look(branch, end)
+        if found:
+            marks = [] if self._trail.marked == Point(end.number, end.hash) else [self._mark(end)]
+            await self._record(owned, [*marks, *found])
+        traced = await self.supply.trace()
+        if traced:
+            await self._record(owned, traced)
+
+    async def _record(
+        self, owned: OwnedLog, facts: Sequence[Fact], letters: Sequence[DeadLetter] = ()
+    ) -> None:
+        await owned.append(EVM_EVENTS, facts, letters)
+        for fact in facts:
+            self._fold(fact, self._trail)
+
+    def _mark(self, end: Head) -> BlocksFollowed:
+        marked = self._trail.marked
+        return BlocksFollowed(
+            chain_id=self._chain.chain_id,
+            from_block=marked.number + 1 if marked else self._chain.start_block,
+            to_block=end.number,
+            to_hash=end.hash,
+            to_timestamp=end.timestamp,
+        )
 
     async def _section(self, first: int, last: int, branch: ChainNode) -> Section:
         blocks = last - first + 1
@@ -218,17 +259,8 @@ class ChainFollower:
             is_due = now - self._marked_at >= MARK_EVERY_SECONDS
             is_due = is_due or len(section.headers) >= MARK_FROM_BLOCKS
             if facts or letters or is_due or behind or end is not section.headers[-1]:
-                marked = self._trail.marked
-                mark = BlocksFollowed(
-                    chain_id=self._chain.chain_id,
-                    from_block=marked.number + 1 if marked else section.headers[0].number,
-                    to_block=end.number,
-                    to_hash=end.hash,
-                    to_timestamp=end.timestamp,
-                )
-                await owned.append(EVM_EVENTS, [*facts, mark], letters)
+                await self._record(owned, [*facts, self._mark(end)], letters)
                 self._marked_at = now
-                self._trail.fold_all([*facts, mark])
             self._cursor = Point(end.number, end.hash)
 
     def _parts(

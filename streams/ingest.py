@@ -23,6 +23,7 @@ from streams.following import ChainFollower
 from streams.listening import KuroListener
 from streams.measuring import Job, measured, of_follower, of_listener, of_node
 from streams.retrying import Backoff
+from streams.supply import SupplyWatch
 
 log = structlog.get_logger(__name__)
 
@@ -144,7 +145,8 @@ async def _jobs(
         stack.push_async_callback(node.close)
         stack.enter_context(watch(partial(of_node, "ingest", node)))
         seat = TopicPartition(EVM_EVENTS.name, partition_of(EVM_EVENTS, str(chain.chain_id)))
-        follower = ChainFollower(chain, node, facts, seat.partition, settings)
+        supply = SupplyWatch(chain, node, settings.supply_compare_seconds)
+        follower = ChainFollower(chain, node, facts, seat.partition, settings, supply)
         job = measured(follower.run, partial(of_follower, follower))
         jobs.setdefault(seat, []).append((f"follow {chain.chain_id}", job))
     source = KuroSource(

@@ -40,6 +40,13 @@ def of_follower(follower: ChainFollower) -> Iterable[Sample]:
     yield "chain_head_age_seconds", chain, age
     yield "chain_head_lag_blocks", chain, follower.head_lag
     yield "follower_stuck", chain, float(follower.reason is not None)
+    watch = follower.supply
+    if watch is not None:
+        book = watch.book
+        known = book.compared is not None
+        yield "supply_units", chain, book.compared.total_supply if book.compared else None
+        yield "supply_unexplained_units", chain, book.unexplained if known else None
+        yield "supply_untold", chain, float(watch.problem is not None)
 
 
 def of_node(role: str, node: EvmNode) -> Iterable[Sample]:
@@ -71,9 +78,11 @@ def of_gate(desk: SigningDesk, gate: Gate) -> Iterable[Sample]:
     yield "gate_refused", (), len(desk.objected)
     yield "gate_read_age_seconds", (), gate.read_age_seconds
     ledger, doubts = gate.ledger, Counter(doubt.chain_id for doubt in gate.unsettled)
-    for chain_id in sorted({*ledger.covered, *ledger.minted, *ledger.approved}):
+    for chain_id in sorted({*gate.chains, *ledger.covered, *ledger.minted, *ledger.approved}):
         chain = (chain_id,)
         yield "gate_doubts", chain, doubts[chain_id]
+        yield "gate_compared_age_seconds", chain, gate.unproven_seconds(chain_id)
+        yield "gate_awaits_comparison", chain, float(gate.awaits_comparison(chain_id))
         yield "gate_covered_units", chain, ledger.covered.get(chain_id, 0)
         yield "gate_minted_units", chain, ledger.minted.get(chain_id, 0)
         yield "gate_approved_units", chain, ledger.approved.get(chain_id, 0)

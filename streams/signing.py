@@ -20,9 +20,9 @@ from collections.abc import Sequence
 import structlog
 
 from orchestrator.core.asking import unjudged
-from orchestrator.core.conserving import Objection
 from orchestrator.core.guarding import Entry
 from orchestrator.core.lifecycle import Stage
+from orchestrator.core.objections import Objection
 from orchestrator.core.owing import Sign, approval_of, pending
 from orchestrator.core.terms import Terms
 from orchestrator.errors import GuardUnavailable, LogUnavailable, SigningError

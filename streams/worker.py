@@ -26,8 +26,8 @@ from orchestrator.adapters.kms import KmsSigner
 from orchestrator.adapters.postgres_guard import PostgresGuard
 from orchestrator.adapters.wallets import LocalWallet
 from orchestrator.config import ChainConfig, Config, Need
-from orchestrator.core.conserving import ObjectionKind
 from orchestrator.core.guarding import RefusalKind
+from orchestrator.core.objections import ObjectionKind
 from orchestrator.errors import LogUnavailable, SigningError
 from orchestrator.metrics import GATE_REFUSALS, GUARD_REFUSALS, watch
 from schemas.policies import POLICIES
@@ -263,7 +263,9 @@ def _gate(
         GATE_REFUSALS.labels(kind)
     names = {number: terms.profile.contract_id for number, terms in config.terms.chains.items()}
     prefix = config.settings.kafka_prefix
-    gate = Gate(KafkaLog(config.kafka, f"{prefix}-gate", prefix), writer, controls, names)
+    reader = KafkaLog(config.kafka, f"{prefix}-gate", prefix)
+    within = config.settings.supply_compared_within_seconds
+    gate = Gate(reader, writer, controls, names, within)
     return gate, asyncio.create_task(gate.run(), name="conservation gate")
 
 

@@ -310,6 +310,16 @@ class Series(Answer, Generic[Point]):
     points: list[Point]
 
 
+class SupplyCompared(Answer):
+    """The contract's own `totalSupply` in a final block, and what the log's events add up to there;
+    what the contract had before the first followed block stands in the former alone."""
+
+    block: int
+    total_supply: Amount
+    by_events: Annotated[str, Field(description="Base units as text; may be below zero")]
+    at: Moment
+
+
 class ChainShown(Answer):
     chain_id: int
     followed_block: int | None
@@ -319,6 +329,7 @@ class ChainShown(Answer):
     minted: Amount
     redeemed: Amount
     supply: Annotated[str, Field(description="Base units as text; may be below zero")]
+    supply_compared: SupplyCompared | None = None
 
 
 class Overview(Answer):

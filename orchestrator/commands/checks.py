@@ -316,9 +316,15 @@ async def _contract(chain: ChainConfig, node: object) -> Check:
         name = f"STABLECOIN_CONTRACT_ADDRESS_{chain.chain_id}"
         detail = f"{chain.contract} is no token: it has no totalSupply"
         return Check(subject, State.BROKEN, detail, f"check {name}")
-    return Check(
-        subject, State.WELL, f"{chain.contract}, total supply {int(answer, 16)} base units"
-    )
+    detail = f"{chain.contract}, total supply {int(answer, 16)} base units"
+    final = max(0, (await node.head()).number - chain.confirmations)
+    try:
+        await node.call(Call(chain.contract, chain.contract, TOTAL_SUPPLY), final)
+    except OrchestratorError as error:
+        detail += f", not to be compared with the log: no node tells that of block {final}: {error}"
+        remedy = f"a node that keeps states {chain.confirmations} blocks back"
+        return Check(subject, State.WARNING, detail, remedy)
+    return Check(subject, State.WELL, detail)
 
 
 async def _wallet(config: Config, chain: ChainConfig, wallet: str, node: object) -> Check:

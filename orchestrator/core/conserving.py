@@ -3,8 +3,9 @@
 It reads `kuro.events` and `evm.events` alone and shares no rule with the fold of `requests`: what a
 mistake there, or someone who writes there, would let through has to pass here as well. Each fact
 backs one mint: of its own id, chain, recipient and amount. A mint on a chain that no fact backs is
-a doubt, and so is a signature out there that no fact allows. While a doubt about a chain stands,
-nothing is signed for it; a person settles it by naming it (`schemas.controls.settling`).
+a doubt, and so is a signature out there that no fact allows, and a `totalSupply` that is not what
+the events add up to (`core.supply`). While a doubt about a chain stands, nothing is signed for it;
+a person settles it by naming it (`schemas.controls.settling`).
 
 Amounts are base units. Memory: one entry for each fact and one for each mint.
 """
@@ -12,92 +13,46 @@ Amounts are base units. Memory: one entry for each fact and one for each mint.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Mapping
 
 from orchestrator.core.contract import Approval
-from orchestrator.core.hashing import keccak
 from orchestrator.core.keys import mint_key, redeem_key
+from orchestrator.core.objections import (
+    Claim,
+    Doubt,
+    Mint,
+    Objection,
+    ObjectionKind,
+    differing,
+    unallowed,
+    unbacked,
+    words_of,
+)
+from orchestrator.core.supply import SupplyBook
 from schemas.base import UINT256_MAX, Fact, RequestType
-from schemas.evm import ContractEvent, EventName, EventRetracted
+from schemas.evm import (
+    BlocksFollowed,
+    ChainHalted,
+    ContractEvent,
+    EventName,
+    EventRetracted,
+    SupplyCompared,
+    SupplyTraced,
+)
 from schemas.kuro import MintOk
 
 NameOf = Callable[[str], str]
 """What a chain's contract calls a request."""
 Named = tuple[int, str]
 """A chain and what its contract calls a request."""
-
-
-class Claim(NamedTuple):
-    """What one fact allows; `account` in lower case."""
-
-    chain_id: int
-    account: str
-    amount: int
-
-
-class Mint(NamedTuple):
-    """A `Minted` of the log that stands."""
-
-    seat: str
-    claim: Claim
-    block_number: int
-    tx_hash: str
-    log_index: int
-
-
-@dataclass(frozen=True, slots=True)
-class Doubt:
-    """Why nothing is signed for a chain until a person settles it. `order` is the id of the pause
-    that tells of it; all of this follows from the log alone, so every process tells the same."""
-
-    chain_id: int
-    order: str
-    why: str
-
-
-class ObjectionKind(StrEnum):
-    NOT_READ = "NOT_READ"
-    """The gate has not read the log far enough yet."""
-    DONE = "DONE"
-    """The request was executed; its own end is still to come."""
-    TAKEN_BACK = "TAKEN_BACK"
-    """A reorganisation took back the event that asks for this redeem."""
-    IN_DOUBT = "IN_DOUBT"
-    """A doubt about the chain stands."""
-    NO_FACT = "NO_FACT"
-    """No fact of Kuro allows this mint; no event asks for this redeem."""
-    OTHER_CONTENT = "OTHER_CONTENT"
-    """Its fact has another chain, recipient or amount."""
-    OTHER_KEY = "OTHER_KEY"
-    """The request has another key than its fact gives it: a fact backs one request."""
-    EXCEEDED = "EXCEEDED"
-    """With this, more would be minted and approved on its chain than facts cover."""
-    EXCEEDED_IN_TOTAL = "EXCEEDED_IN_TOTAL"
-    """With this, more would be minted and approved on all chains than facts cover."""
-
-
-QUIET = frozenset(
-    {
-        ObjectionKind.NOT_READ,
-        ObjectionKind.DONE,
-        ObjectionKind.TAKEN_BACK,
-        ObjectionKind.IN_DOUBT,
-    }
+OF_CHAINS = (
+    ContractEvent,
+    EventRetracted,
+    BlocksFollowed,
+    ChainHalted,
+    SupplyCompared,
+    SupplyTraced,
 )
-"""No alarm of a request's own; a doubt is one of its chain."""
-
-
-@dataclass(frozen=True, slots=True)
-class Objection:
-    kind: ObjectionKind
-    detail: str
-
-    @property
-    def alarming(self) -> bool:
-        return self.kind not in QUIET
 
 
 def amount_of(text: str) -> int:
@@ -128,11 +83,18 @@ class Ledger:
         self._flying: dict[Named, Claim] = {}
         self._unallowed: dict[Named, str] = {}
         """Of what flies, the request ids of what no fact allows."""
+        self.supplies: dict[int, SupplyBook] = defaultdict(SupplyBook)
+        self._doubts: list[Doubt] | None = None
+        """None when one may have come or gone."""
 
     # Folding
 
     def fold(self, fact: Fact) -> None:
+        if isinstance(fact, OF_CHAINS):
+            self.supplies[fact.chain_id].fold(fact)
         match fact:
+            case SupplyCompared() | SupplyTraced():
+                self._doubts = None
             case MintOk():
                 self._allow(fact)
             case ContractEvent(event=EventName.MINTED):
@@ -157,6 +119,7 @@ class Ledger:
         named = (claim.chain_id, name)
         if named in self._unallowed and self._flying[named] == claim:
             del self._unallowed[named]
+            self._doubts = None
         self._back(named)
 
     def _name(self, chain_id: int, request_id: str) -> str:
@@ -171,6 +134,7 @@ class Ledger:
         others = self._unbacked.setdefault(name, {})
         if fact.seat in others:
             return
+        self._doubts = None
         claim = Claim(fact.chain_id, fact.account.lower(), fact.amount)
         others[fact.seat] = Mint(fact.seat, claim, fact.block_number, fact.tx_hash, fact.log_index)
         self.minted[fact.chain_id] += fact.amount
@@ -187,6 +151,7 @@ class Ledger:
             found = next((mint for mint in waiting.values() if mint.claim in allowed), None)
             if found is not None:
                 self._backed[name] = waiting.pop(found.seat)
+                self._doubts = None
         if not waiting:
             del self._unbacked[name]
 
@@ -208,6 +173,7 @@ class Ledger:
         elif name in self._unbacked:
             mint = self._unbacked[name].pop(fact.seat, None)
         if mint is not None:
+            self._doubts = None
             self.minted[fact.chain_id] -= mint.claim.amount
         self._back(name)
 
@@ -222,6 +188,7 @@ class Ledger:
                 self._fly(name, claim)
                 if claim not in self._claims(name):
                     self._unallowed[name] = approval.request_id
+                    self._doubts = None
 
     def _fly(self, name: Named, claim: Claim) -> None:
         self._land(name)
@@ -230,17 +197,25 @@ class Ledger:
 
     def _land(self, name: Named) -> None:
         flown = self._flying.pop(name, None)
-        self._unallowed.pop(name, None)
+        if self._unallowed.pop(name, None) is not None:
+            self._doubts = None
         if flown is not None:
             self.approved[name[0]] -= flown.amount
 
     # Judging
 
     def doubts(self) -> list[Doubt]:
-        """Of mints without a fact, and of signatures without one."""
-        mints = [mint for held in self._unbacked.values() for mint in held.values()]
-        flying = [(one, self._flying[name]) for name, one in self._unallowed.items()]
-        return [*map(_unbacked, mints), *(_unallowed(*one) for one in flying)]
+        """Of mints without a fact, of signatures without one, and of supplies."""
+        if self._doubts is None:
+            mints = [mint for held in self._unbacked.values() for mint in held.values()]
+            flying = [(one, self._flying[name]) for name, one in self._unallowed.items()]
+            supplies = [one for book in self.supplies.values() for one in book.differences]
+            self._doubts = [
+                *map(unbacked, mints),
+                *(unallowed(*one) for one in flying),
+                *map(differing, supplies),
+            ]
+        return self._doubts
 
     def judge(
         self, request_key: str, approval: Approval, settled: Collection[str] = ()
@@ -276,14 +251,12 @@ class Ledger:
 
     def _exceeds(self, name: Named, amount: int, settled: Collection[str]) -> Objection | None:
         """Minted, approved, and this: per chain, and over all chains."""
-        chain_id, excused = name[0], self._excused(settled)
+        chain_id, sums = name[0], self._promised(settled)
         flown = self._flying.get(name)
         before = 0 if flown is None else flown.amount
-        chains = {*self.covered, *self.minted, *self.approved}
-        sums = {one: self.minted[one] - excused[one] + self.approved[one] for one in sorted(chains)}
         for kind, numbers in (
             (ObjectionKind.EXCEEDED, [chain_id]),
-            (ObjectionKind.EXCEEDED_IN_TOTAL, list(sums)),
+            (ObjectionKind.EXCEEDED_IN_TOTAL, sorted(sums)),
         ):
             wanted = sum(sums[one] for one in numbers) + amount - before
             covered = sum(self.covered[one] for one in numbers)
@@ -293,19 +266,20 @@ class Ledger:
                 return Objection(kind, f"{text}, and facts cover {covered}")
         return None
 
-    def _excused(self, settled: Collection[str]) -> dict[int, int]:
-        found: dict[int, int] = defaultdict(int)
-        if not settled:
-            return found
-        for held in self._unbacked.values():
-            for mint in held.values():
-                if _unbacked(mint).order in settled:
-                    found[mint.claim.chain_id] += mint.claim.amount
-        for name, request_id in self._unallowed.items():
-            claim = self._flying[name]
-            if _unallowed(request_id, claim).order in settled:
-                found[claim.chain_id] += claim.amount
-        return found
+    def _promised(self, settled: Collection[str]) -> dict[int, int]:
+        """What is minted and approved by chain, without what a person settled. Of what exists by
+        `totalSupply` alone, what is not settled counts as minted."""
+        sums = {
+            one: self.minted[one] + self.approved[one]
+            for one in {*self.covered, *self.minted, *self.approved, *self.supplies}
+        }
+        by_supply = {one.order for book in self.supplies.values() for one in book.differences}
+        for doubt in self.doubts():
+            if doubt.order in by_supply and doubt.order not in settled:
+                sums[doubt.chain_id] += doubt.surplus
+            elif doubt.order not in by_supply and doubt.order in settled:
+                sums[doubt.chain_id] -= doubt.surplus
+        return sums
 
 
 def _differs(
@@ -319,46 +293,5 @@ def _differs(
         return None
     return Objection(
         ObjectionKind.OTHER_CONTENT,
-        f"the approval is of {_words(asked)}, its fact of {_words(claim)}",
-    )
-
-
-def _words(claim: Claim) -> str:
-    return f"{claim.amount} for {claim.account} on chain {claim.chain_id}"
-
-
-def _unbacked(mint: Mint) -> Doubt:
-    chain_id = mint.claim.chain_id
-    return Doubt(
-        chain_id,
-        f"unbacked.{chain_id}.{mint.tx_hash[2:18]}.{mint.log_index}",
-        f"minted without a fact of Kuro: {mint.claim.amount} for {mint.claim.account} in block "
-        f"{mint.block_number}, transaction {mint.tx_hash}",
-    )
-
-
-def _unallowed(request_id: str, claim: Claim) -> Doubt:
-    named = keccak(f"{request_id} {claim.account} {claim.amount}".encode()).hex()[:16]
-    return Doubt(
-        claim.chain_id,
-        f"unallowed.{claim.chain_id}.{named}",
-        f"signed without a fact of Kuro: {claim.amount} for {claim.account} under the id "
-        f"{request_id}; whoever holds the signature may mint until its deadline",
-    )
-
-
-def exceeded(request_key: str, approval: Approval, digest: str) -> Doubt:
-    """The doubt that a request raises whose approval would exceed what facts cover."""
-    return Doubt(
-        approval.chain_id,
-        f"exceeded.{approval.chain_id}.{digest[2:18]}",
-        f"to approve {request_key}, {approval.amount} for {approval.account}, would exceed what "
-        "facts of Kuro cover",
-    )
-
-
-def standing(doubts: Iterable[Doubt], chain_id: int, settled: Collection[str]) -> Doubt | None:
-    """The first doubt about a chain that nobody settled."""
-    return next(
-        (one for one in doubts if one.chain_id == chain_id and one.order not in settled), None
+        f"the approval is of {words_of(asked)}, its fact of {words_of(claim)}",
     )

@@ -144,8 +144,10 @@ export function concerns(overview, health, controls, age) {
     if (!check.ok && !halted.has(chain))
       add("warning", `Chain ${chain}: ${check.detail}`, "health");
   }
-  for (const pause of controls || [])
-    add("warning", `Paused: ${pause.scope}${pause.by ? `, by ${pause.by}` : ""}`, "controls");
+  for (const pause of controls || []) {
+    const kind = pause.scope.startsWith("supply:") ? "failed" : "warning";
+    add(kind, `Paused: ${pause.scope}${pause.by ? `, by ${pause.by}` : ""}`, "controls");
+  }
   const letters = Object.entries((overview && overview.deadLetters) || {});
   if (letters.length) {
     const total = letters.reduce((sum, [, count]) => sum + count, 0);

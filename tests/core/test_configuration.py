@@ -216,3 +216,13 @@ def test_counts_that_python_cannot_convert_are_problems(text):
 )
 def test_a_key_in_the_wrong_place_is_not_shown(setting):
     assert problems({"CHAIN_IDS": "5920", setting: KEY})
+
+
+@pytest.mark.parametrize(("within", "fits"), [("0", True), ("90", True), ("89", False)])
+def test_a_comparison_is_demanded_no_oftener_than_it_is_made(within, fits):
+    given = GOOD | {"SUPPLY_COMPARE_SECONDS": "45", "SUPPLY_COMPARED_WITHIN_SECONDS": within}
+    if fits:
+        assert load((), given).settings.supply_compared_within_seconds == float(within)
+        return
+    [problem] = problems(given)
+    assert problem.startswith("SUPPLY_COMPARED_WITHIN_SECONDS: ") and "at least twice" in problem

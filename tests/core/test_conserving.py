@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.core.conserving import Ledger, ObjectionKind, amount_of, exceeded, standing
+from orchestrator.core.conserving import Ledger, amount_of
 from orchestrator.core.contract import Approval
 from orchestrator.core.launchpad_profile import contract_id
+from orchestrator.core.objections import ObjectionKind, exceeded, standing
 from schemas.base import UINT256_MAX, RequestType
 from schemas.evm import ContractEvent, EventName, EventRetracted
 from schemas.kuro import MintOk, Via

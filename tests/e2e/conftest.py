@@ -29,7 +29,7 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Embed
 async def _world(stack: EmbeddedStack) -> AsyncIterator[World]:
     """Kafka and PostgreSQL come from containers instead where that is asked for."""
     async with container_environment() as values:
-        world = World(stack, **values)
+        world = World(stack, SUPPLY_COMPARE_SECONDS="5", **values)
         yield world
         await world.service.stop()
 

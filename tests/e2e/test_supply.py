@@ -9,10 +9,11 @@ from urllib.request import urlopen
 
 from schemas.base import RequestType
 from schemas.controls import WorkPaused, supply_scope
+from schemas.evm import SupplyTraced
 from schemas.requests import ApprovalDrafted, ApprovalSigned, RequestReceived
-from schemas.topics import CONTROLS, REQUESTS
+from schemas.topics import CONTROLS, EVM_EVENTS, REQUESTS
 from tests.e2e.harness import TOKEN, World, until
-from tests.e2e.outsiders import by_hand, outsider_mints
+from tests.e2e.outsiders import by_hand, outsider_mints, somebody_mints
 from tests.e2e.test_bad_input import run_cli
 
 CHAIN = 5924
@@ -24,12 +25,16 @@ async def order(world: World, *words: str) -> Any:
     return json.loads(ended.stdout)
 
 
-async def refusals(world: World, kind: str) -> float:
+async def sample(world: World, name: str) -> float:
+    """Of this process, with its labels as `/metrics` shows them; 0 where it is absent."""
     url = f"{world.service.base_url}/metrics"
     text = await asyncio.to_thread(lambda: urlopen(url).read().decode())
-    name = f'orchestrator_gate_refusals_total{{kind="{kind}"}}'
-    lines = [line for line in text.splitlines() if line.startswith(name)]
+    lines = [line for line in text.splitlines() if line.startswith(f"orchestrator_{name} ")]
     return float(lines[0].split()[-1]) if lines else 0.0
+
+
+async def refusals(world: World, kind: str) -> float:
+    return await sample(world, f'gate_refusals_total{{kind="{kind}"}}')
 
 
 async def pauses(world: World) -> list[WorkPaused]:
@@ -70,11 +75,7 @@ async def test_a_mint_from_outside_pauses_its_chain_until_a_person_settles_it(
     world: World,
 ) -> None:
     transaction = await outsider_mints(world, CHAIN, "outsider-2")
-
-    async def paused() -> bool:
-        return any(transaction in fact.why for fact in await pauses(world))
-
-    await until(paused, "the pause that names the transaction")
+    await paused_for(world, transaction)
     [waiting] = await world.mint(chain_id=CHAIN)
     [elsewhere] = await world.mint(chain_id=5921)
 
@@ -98,3 +99,62 @@ async def test_a_mint_from_outside_pauses_its_chain_until_a_person_settles_it(
     await order(world, "resume", "--supply", str(CHAIN), "--why", "the treasury, ticket 12")
     await world.ended([waiting, elsewhere])
     assert len(await pauses(world)) == 1
+
+
+async def paused_for(world: World, transaction: str) -> WorkPaused:
+    async def paused() -> bool:
+        return any(transaction in fact.why for fact in await pauses(world))
+
+    await until(paused, "the pause that names the transaction")
+    return next(fact for fact in await pauses(world) if transaction in fact.why)
+
+
+async def settled(world: World, why: str) -> None:
+    await order(world, "resume", "--supply", str(CHAIN), "--why", why)
+
+    async def well() -> bool:
+        chain = (await world.get("/health"))["chains"][str(CHAIN)]
+        return bool(chain["ok"])
+
+    await until(well, "a chain that is well again")
+
+
+async def test_a_supply_that_no_event_tells_names_its_block_and_transaction(world: World) -> None:
+    """As somebody makes it who may upgrade the contract, and who takes it back later on."""
+    await world.ended(await world.mint(chain_id=CHAIN))
+    chain = (str(CHAIN), f'{{chain_id="{CHAIN}"}}')
+    settled_before = await sample(world, f"supply_unexplained_units{chain[1]}")
+    transaction, block = await somebody_mints(world, CHAIN, 300 * TOKEN)
+    pause = await paused_for(world, transaction)
+    assert pause.scope == supply_scope(CHAIN)
+    assert f"It began in block {block} " in pause.why
+    assert f"{300 * TOKEN} more than they tell" in pause.why
+    [waiting] = await world.mint(chain_id=CHAIN)
+
+    async def told() -> bool:
+        health = (await world.get("/health"))["chains"][chain[0]]
+        return not health["ok"] and transaction in health["detail"]
+
+    await until(told, "the health of the chain")
+    doubts = await sample(world, f"gate_doubts{chain[1]}")
+    unexplained = await sample(world, f"supply_unexplained_units{chain[1]}")
+    assert doubts == 1 and unexplained - settled_before == 300 * TOKEN
+    shown = next(
+        one for one in (await world.get("/overview"))["chains"] if one["chainId"] == CHAIN
+    )["supplyCompared"]
+    assert int(shown["totalSupply"]) - int(shown["byEvents"]) == unexplained
+    [traced] = [
+        record.fact
+        for record in await world.facts(EVM_EVENTS)
+        if isinstance(record.fact, SupplyTraced) and record.fact.chain_id == CHAIN
+    ]
+    assert (traced.block_number, traced.tx_hash) == (block, transaction)
+    assert traced.questions <= 20
+    await settled(world, "the treasury, ticket 13")
+    await world.ended([waiting])
+
+    back, _ = await somebody_mints(world, CHAIN, -300 * TOKEN)
+    pause = await paused_for(world, back)
+    assert f"{300 * TOKEN} less than they tell" in pause.why
+    await settled(world, "the treasury took it back, ticket 14")
+    await world.ended(await world.mint(chain_id=CHAIN))

@@ -9,7 +9,7 @@ from zlib import crc32
 from orchestrator.core.keys import mint_key, redeem_key
 from projections.fold import RawRecord
 from schemas.base import Fact, Record, RequestType, encode_value, instant
-from schemas.evm import BlocksFollowed, EventName
+from schemas.evm import BlocksFollowed, EventName, SupplyCompared
 from schemas.kuro import MintOk, Via
 from schemas.lanes import (
     LaneFact,
@@ -163,6 +163,18 @@ def followed(chain_id: int, block: int) -> BlocksFollowed:
         to_block=block,
         to_hash=digest("block", block),
         to_timestamp=START + block,
+    )
+
+
+def compared(chain_id: int, block: int, *, total: int, by_events: int) -> SupplyCompared:
+    return SupplyCompared(
+        chain_id=chain_id,
+        contract=CONTRACT,
+        block_number=block,
+        block_hash=digest("block", block),
+        block_timestamp=START + block,
+        total_supply=total,
+        by_events=by_events,
     )
 
 

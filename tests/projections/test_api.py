@@ -18,6 +18,7 @@ from tests.projections.facts import (
     CHAIN,
     USER,
     WALLET,
+    compared,
     digest,
     evidence,
     followed,
@@ -331,6 +332,26 @@ async def test_health_names_each_dependency(api: Client, tables: Tables) -> None
     await tables.connection.execute("UPDATE projection_state SET fresh_at = now() - interval '2m'")
     ready = await get(api, "/health/ready", 503)
     assert "120 s behind the log" in ready["checks"]["projection"]["detail"]
+
+
+async def test_a_chain_whose_supply_nobody_compares_is_not_well(
+    api: Client, tables: Tables
+) -> None:
+    async def told() -> tuple[bool, str]:
+        chain = (await (await api.get("/health")).json())["chains"][str(CHAIN)]
+        return chain["ok"], chain["detail"]
+
+    await tables.write(followed(CHAIN, 12), compared(CHAIN, 12, total=70, by_events=70))
+    fresh = "UPDATE chain_heads SET followed_at = now()"
+    await tables.connection.execute(f"{fresh}, supply_at = now()")
+    ok, detail = await told()
+    assert ok and detail.startswith("followed to block 12, ") and "totalSupply" not in detail
+    await tables.connection.execute(f"{fresh}, supply_at = now() - interval '11m'")
+    ok, detail = await told()
+    assert not ok and "; its totalSupply was not compared with the log for 66" in detail
+    await tables.connection.execute(f"{fresh}, supply_at = NULL")
+    ok, detail = await told()
+    assert not ok and detail.endswith("; its totalSupply was never compared with the log")
 
 
 async def test_a_released_chain_is_no_longer_called_halted(api: Client, tables: Tables) -> None:

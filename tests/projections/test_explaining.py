@@ -223,6 +223,7 @@ HEADS: dict[str, Head | None] = {
     "past-it": replace(FOLLOWED, block=98),
     "quiet": replace(FOLLOWED, followed_at=NOW - timedelta(seconds=61)),
     "halted": replace(FOLLOWED, halted_reason="deep fork", halted_at=NOW),
+    "old": replace(FOLLOWED, supply_at=NOW - timedelta(seconds=300)),
 }
 PAUSE = Pause("chain:5920", "o-2", "bob", "fees", instant(START))
 USUAL = {stage: Duration(9, 1.0, 2.0) for stage in Stage}
@@ -271,6 +272,10 @@ EXPECTED: list[tuple[Code, str, Circumstances]] = [
     (Code.TO_BE_REDRAFTED, "expired", around()),
     (Code.DRAFTING_LATE, "received", around(now=LATER)),
     (Code.DRAFTING_LATE, "expired", around(now=LATER)),
+    (Code.SUPPLY_NOT_COMPARED, "drafted", around(compared_within_seconds=120)),
+    (Code.SUPPLY_NOT_COMPARED, "drafted", around(head="old", compared_within_seconds=120)),
+    (Code.TO_BE_SIGNED, "drafted", around(head="old", compared_within_seconds=900)),
+    (Code.TO_BE_SIGNED, "drafted", around(head="old")),
     (Code.TO_BE_SIGNED, "drafted", around()),
     (Code.SIGNING_LATE, "drafted", around(now=LATER)),
     (Code.TO_BE_ASSIGNED, "signed", around()),
@@ -337,9 +342,10 @@ def test_every_combination_is_explained() -> None:
     for name, lane_name, head, pause, now in product(
         STATES, LANES, HEADS, (None, PAUSE), (NOW, LATER)
     ):
-        for usual in (USUAL, {}):
+        for usual, within in ((USUAL, 0), ({}, 120)):
             state = STATES[name]
-            found = explain(state, around(lane_name, head, pause=pause, now=now, usual=usual))
+            more = {"usual": usual, "compared_within_seconds": within}
+            found = explain(state, around(lane_name, head, pause=pause, now=now, **more))
             _sound(found, state)
             stages.add(state.stage)
             seen.add(found.code)

@@ -79,6 +79,7 @@ POLICIES = st.builds(
 FIELDS |= {
     "ticket": st.builds("{}.{}.{}".format, *[st.integers(1, 99)] * 3),
     "policy": POLICIES,
+    "by_events": st.integers(-UINT256_MAX, UINT256_MAX),
     "told_at_ms": st.none() | st.integers(-INT64_MAX, INT64_MAX),
     "until": st.none() | st.integers(0, INT64_MAX),
     "approved_by": st.lists(WHO, max_size=3).map(tuple),
@@ -95,13 +96,14 @@ FIELDS |= {
         max_size=3,
     ).map(tuple),
 }
-COMPLEX = {"ticket", "policy", "told_at_ms", "until", "approved_by", "breaches"}
+COMPLEX = {"by_events", "ticket", "policy", "told_at_ms", "until", "approved_by", "breaches"}
 AMOUNTS = {
     "amount",
     "approval_nonce",
     "count",
     "max_fee_per_gas_wei",
     "max_priority_fee_per_gas_wei",
+    "total_supply",
 }
 
 
@@ -134,7 +136,9 @@ def values(name, field, model):
         return st.none() | st.integers(0, UINT256_MAX)
     if name == "account":
         return st.none() | by_pattern[r"^0x[0-9a-fA-F]{40}$"]
-    if name in ("replaces", "fork_hash"):
+    if name in ("replaces", "fork_hash") or (
+        name in ("block_hash", "tx_hash") and not field.is_required()
+    ):
         return st.none() | by_pattern[r"^0x[0-9a-f]{64}$"]
     if annotation is str:
         return st.text("abc:-", min_size=1, max_size=20) if field.is_required() else TEXTS

@@ -19,10 +19,12 @@ from orchestrator.ports import Log
 from tests.simulation.contract import (
     GAS_OF,
     INTRINSIC_GAS,
+    NOBODY,
     Happened,
     Reverted,
     Stablecoin,
     State,
+    moved,
     signer_of,
 )
 from tests.simulation.launchpad import LaunchpadStableCoin
@@ -118,6 +120,9 @@ class Chain:
         self.dearer = 0
         """Gas that a call takes when it is mined, and that no estimate tells."""
         self.base_fee = GWEI
+        self.given = 0
+        """Minted in blocks by somebody whose mints have no event of ours."""
+        self._gift: tuple[str, int] | None = None
         start = Head(0, self._hash("genesis"), "0x" + "0" * 64, int(now()), self.base_fee)
         self.blocks = [Block(start, State())]
         self.seen: list[View] = [View(self.blocks, 0)]
@@ -195,6 +200,20 @@ class Chain:
             return False, [], min(gas, 45_000)
         return True, happened, gas
 
+    def gift(self, to: str, amount: int) -> None:
+        """With the next block, by whoever may mint in this contract without an approval."""
+        self._gift = to, amount
+
+    def _give(self, block: Block) -> None:
+        assert self._gift is not None
+        (to, amount), self._gift = self._gift, None
+        block.state.supply += amount
+        block.state.balances[to] = block.state.balances.get(to, 0) + amount
+        self.given += amount
+        event, head = moved(NOBODY, to, amount), block.head
+        place = (head.number, head.hash, self._hash("gift"), len(block.logs))
+        block.logs.append(Log(self.contract.address, event.topics, event.data, *place))
+
     def mine(self, share: float = 1.0, timestamp: int | None = None) -> Block:
         """One block with about this share of what could be in it."""
         parent = self.blocks[-1]
@@ -203,9 +222,12 @@ class Chain:
         chosen = self._executable(parent.state, share)
         block_hash = self._hash(number, parent.head.hash)
         head = Head(number, block_hash, parent.head.hash, stamp, self.base_fee)
-        block = Block(head, parent.state.copy() if chosen else parent.state)
+        changes = chosen or self._gift
+        block = Block(head, parent.state.copy() if changes else parent.state)
         for transaction in chosen:
             self._include(block, transaction)
+        if self._gift is not None:
+            self._give(block)
         if block.logs:
             bloom = _bloom_of(tuple((log.address, log.topics) for log in block.logs))
             block.head = replace(head, logs_bloom=bloom)

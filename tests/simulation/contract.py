@@ -31,6 +31,7 @@ MINT = selector(f"mintWithApproval({','.join(_ARGUMENTS)})")
 FINALIZE = selector(f"finalizeRedeem({','.join(_ARGUMENTS)})")
 REQUEST_REDEEM = selector("requestRedeem(uint256)")
 IS_PROCESSED = selector("isProcessed(string)")
+TOTAL_SUPPLY = selector("totalSupply()")
 MINT_IN_ORDER = selector("mintWithApproval(address,uint256,uint256,uint64,uint256,bytes32,bytes)")
 GAS_OF = {MINT: 95_000, FINALIZE: 80_000, REQUEST_REDEEM: 90_000, MINT_IN_ORDER: 95_000}
 INTRINSIC_GAS = 21_000
@@ -38,6 +39,8 @@ _TOPIC = {
     name: "0x" + keccak(text=f"{name}(string,address,uint256)").hex()
     for name in ("Minted", "Redeemed", "RedeemRequested")
 }
+TRANSFER = "0x" + keccak(text="Transfer(address,address,uint256)").hex()
+NOBODY = "0x" + "0" * 40
 YES = "0x" + "1".rjust(64, "0")
 NO = "0x" + "0" * 64
 
@@ -124,9 +127,11 @@ class Stablecoin:
         return act()
 
     def is_view(self, data: str) -> bool:
-        return data.startswith(IS_PROCESSED)
+        return data.startswith((IS_PROCESSED, TOTAL_SUPPLY))
 
     def view(self, state: State, data: str) -> str:
+        if data == TOTAL_SUPPLY:
+            return f"0x{state.supply:064x}"
         (request_id,) = decode(["string"], bytes.fromhex(data[10:]))
         return YES if request_id in state.processed else NO
 
@@ -141,7 +146,7 @@ class Stablecoin:
         self._use(state, approval, signature, timestamp)
         state.balances[account] = state.balances.get(account, 0) + amount
         state.supply += amount
-        return [_event("Minted", request_id, account, amount)]
+        return [moved(NOBODY, account, amount), _event("Minted", request_id, account, amount)]
 
     def _finalize(self, state: State, data: str, timestamp: int) -> list[Happened]:
         request_id, account, amount, nonce, deadline, signature = _arguments(data)
@@ -155,7 +160,8 @@ class Stablecoin:
         approval = (RequestType.REDEEM, request_id, account, amount, nonce, deadline)
         self._use(state, approval, signature, timestamp)
         state.supply -= amount
-        return [_event("Redeemed", request_id, account, amount)]
+        burnt = moved(self.address, NOBODY, amount)
+        return [burnt, _event("Redeemed", request_id, account, amount)]
 
     def _use(self, state: State, parts: tuple[Any, ...], signature: bytes, timestamp: int) -> None:
         kind, request_id, account, amount, nonce, deadline = parts
@@ -188,11 +194,18 @@ class Stablecoin:
             request_id = f"redeem-{state.redemptions}"
         state.locked[request_id] = (sender, amount)
         state.balances[sender] -= amount
-        return [_event("RedeemRequested", request_id, sender, amount)]
+        locked = moved(sender, self.address, amount)
+        return [locked, _event("RedeemRequested", request_id, sender, amount)]
 
 
 def redeem_data(amount: int) -> str:
     return REQUEST_REDEEM + f"{amount:064x}"
+
+
+def moved(sender: str, to: str, amount: int) -> Happened:
+    """ERC-20's transfer; from or to the zero address, a mint or a burn."""
+    ends = ["0x" + account[2:].lower().rjust(64, "0") for account in (sender, to)]
+    return Happened((TRANSFER, *ends), f"0x{amount:064x}")
 
 
 def _event(name: str, request_id: str, account: str, amount: int) -> Happened:

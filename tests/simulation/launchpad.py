@@ -17,13 +17,16 @@ from schemas.base import RequestType
 from tests.simulation.contract import (
     MINT_IN_ORDER,
     NO,
+    NOBODY,
     REQUEST_REDEEM,
+    TOTAL_SUPPLY,
     YES,
     Happened,
     Reverted,
     State,
     checksummed,
     digest_of,
+    moved,
     selector,
     signer_of,
 )
@@ -69,11 +72,13 @@ class LaunchpadStableCoin:
         raise Reverted("execution reverted")
 
     def is_view(self, data: str) -> bool:
-        return data[:10] in (_PROCESSED, _NONCES)
+        return data[:10] in (_PROCESSED, _NONCES, TOTAL_SUPPLY)
 
     def view(self, state: State, data: str) -> str:
         if data[:10] == _PROCESSED:
             return YES if "0x" + data[10:] in state.processed else NO
+        if data == TOTAL_SUPPLY:
+            return f"0x{state.supply:064x}"
         account = checksummed("0x" + data[-40:])
         return f"0x{state.approvals.get(account, 0):064x}"
 
@@ -103,7 +108,8 @@ class LaunchpadStableCoin:
         state.supply += amount
         indexed = "0x" + account[2:].lower().rjust(64, "0")
         told = encode(["uint256", "uint256", "bytes32"], [amount, nonce, word])
-        return [Happened((_MINTED, indexed), "0x" + told.hex())]
+        event = Happened((_MINTED, indexed), "0x" + told.hex())
+        return [moved(NOBODY, account, amount), event]
 
     def _redeem(self, state: State, sender: str, amount: int) -> list[Happened]:
         if amount == 0 or state.balances.get(sender, 0) < amount:
@@ -111,7 +117,7 @@ class LaunchpadStableCoin:
         state.balances[sender] -= amount
         state.supply -= amount
         told = encode(["address", "uint256"], [sender, amount])
-        return [Happened((_REDEEMED,), "0x" + told.hex())]
+        return [moved(sender, NOBODY, amount), Happened((_REDEEMED,), "0x" + told.hex())]
 
 
 def foreign_mint(

@@ -41,6 +41,7 @@ from schemas.topics import LANES, TOPICS
 from streams.judging import RESUMED_AT_MOST
 from tests.simulation.broker import Entry
 from tests.simulation.chain import Block, Chain
+from tests.simulation.conservation import Conservation
 from tests.simulation.overseer import Overseer
 from tests.simulation.sequence_oracle import SequenceOracle
 from tests.simulation.story import Story
@@ -83,6 +84,7 @@ class Oracle:
             number: SequenceOracle(chain, self._violated, partial(self.deep.__contains__, number))
             for number, chain in chains.items()
         }
+        self.conservation = Conservation(self._violated, chains)
         self.records = 0
         self.attempts = 0
         self._digests: set[str] = set()
@@ -114,6 +116,7 @@ class Oracle:
                 self.sequences[fact.chain_id].witness(fact)
             case MintOk():
                 self.allowed[fact.request_id].append(fact)
+                self.conservation.allows(fact)
             case OrderFact():
                 self.overseer.order(record)
                 if isinstance(fact, CancelOrdered):
@@ -246,6 +249,9 @@ class Oracle:
         if live and self._lives(draft) and not self._is_undone(self._chain_of(draft)):
             self._violated("KMS asked for two live digests", id=draft.id, digest=digest)
         others.add(digest)
+        received = self.requests[draft.request_key].received
+        assert received is not None
+        self.conservation.asks(received)
 
     def _chain_of(self, draft: ApprovalDrafted) -> Chain:
         received = self.requests[draft.request_key].received
@@ -274,6 +280,7 @@ class Oracle:
                 continue
             if event.request_id in self._foreign(chain):
                 continue
+            self.conservation.mints(chain, event.request_id, event.amount)
             name_of = chain.contract.profile.contract_id
             names = [name for name in self.allowed if name_of(name) == event.request_id]
             facts = [fact for name in names for fact in self.allowed[name]]
@@ -338,7 +345,7 @@ class Oracle:
 
     def _supply(self, chain: Chain) -> None:
         minted: dict[str, int] = defaultdict(int)
-        told, others = 0, self._foreign(chain) - self._own_ids(chain)
+        told, others = chain.given, self._foreign(chain) - self._own_ids(chain)
         for block in chain.blocks:
             for log in block.logs:
                 event = event_of(chain.contract.profile, log.topics, log.data)

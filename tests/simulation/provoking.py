@@ -106,6 +106,11 @@ def impoverish(run: Run) -> None:
     run.world.loop.in_world(20.0, funds.__setitem__, address, held)
 
 
+def give(run: Run) -> None:
+    """Somebody with a minter's role mints, and no event of ours tells."""
+    run.world.loop.in_world(8.0, _chain(run).gift, HOLDERS[0], 7_000)
+
+
 def reorganise_deeply(run: Run) -> None:
     """Below what the log saw final; then a person resumes the chain."""
 
@@ -245,6 +250,8 @@ FACTS: dict[str, Target] = {
     "MintOk": Target(at_kind("MintOk")),
     "ContractEvent": _of_lane("ContractEvent"),
     "BlocksFollowed": _of_lane("BlocksFollowed"),
+    "SupplyCompared": _of_lane("SupplyCompared"),
+    "SupplyTraced": _of_lane("SupplyTraced", SMALL, give),
     "EventRetracted": _of_lane("EventRetracted", DEEP, reorganise_deeply),
     "ChainHalted": _of_lane("ChainHalted", DEEP, reorganise_deeply),
     "ChainResumed": Target(

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
 
+from schemas.controls import WorkPaused
 from tests.simulation.aiming import Aim
 from tests.simulation.building import build
 from tests.simulation.faults import Faults
@@ -73,7 +74,13 @@ class Run:
         self.policing = Policing(self.world, self.scenario.policy, seed, self.load)
         self._over = self.world.loop.create_future()
         self.world.story.on_violation = self._end
-        settle_doubts(self.world)
+        self.doubts: list[tuple[float, WorkPaused]] = []
+        settle_doubts(self.world, self._doubted)
+
+    def _doubted(self, pause: WorkPaused) -> None:
+        self.doubts.append((self.world.loop.time(), pause))
+        deep = self.scenario.deep_reorganisation
+        self.world.oracle.conservation.doubted(pause, deep=deep)
 
     def _end(self) -> None:
         if not self._over.done():

@@ -63,6 +63,8 @@ class Scenario:
     rate_limits: float
     gas_misjudged_every: float
     policy: Policy | None = None
+    compared_within_seconds: float = 0.0
+    """What the signing role demands; 0 is nothing."""
 
     @classmethod
     def of(cls, seed: int) -> Scenario:
@@ -113,6 +115,7 @@ class Scenario:
             rate_limits=often(0.3, 0.02, 0.2),
             gas_misjudged_every=often(0.15, 8, 30),
             policy=policy_of(seed),
+            compared_within_seconds=60.0 if seed % 2 else 0.0,
         )
         given_up = scenario.cancels_every or scenario.foreign_mints or scenario.policy
         if scenario.launchpad and given_up:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from schemas.base import Record, UnreadableRecord, encode_value, instant
 from schemas.controls import WorkPaused, WorkResumed, settling
-from schemas.topics import CONTROLS
+from schemas.topics import CONTROLS, EVM_EVENTS
 from streams.conserving import WHO
 from tests.simulation.broker import Entry
 from tests.simulation.worker import World
@@ -18,6 +18,8 @@ def settle_doubts(world: World, heard: Callable[[WorkPaused], None] = lambda _: 
     """From now on; `heard` is told of each pause of the gate."""
 
     def witness(entry: Entry) -> None:
+        if entry.topic == EVM_EVENTS.name and b'"SupplyCompared"' in (entry.value or b""):
+            world.story.count("comparisons")
         if entry.topic != CONTROLS.name:
             return
         try:

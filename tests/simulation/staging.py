@@ -158,6 +158,7 @@ FAIR = replace(
     rate_limits=0.0,
     gas_misjudged_every=0.0,
     policy=None,
+    compared_within_seconds=0.0,
 )
 
 

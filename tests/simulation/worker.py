@@ -30,6 +30,7 @@ from streams.listening import KuroListener
 from streams.relaying import Owner, Relayer
 from streams.sequencing import SequenceOwner
 from streams.signing import SigningDesk
+from streams.supply import SupplyWatch
 from tests.simulation.broker import Broker, SimulatedLog
 from tests.simulation.chain import Chain
 from tests.simulation.groups import Group, Member
@@ -182,7 +183,9 @@ class Worker:
 
     def _gate(self) -> Gate:
         names = {number: one.profile.contract_id for number, one in self.world.terms.chains.items()}
-        gate = Gate(self.log, self.log, self.controls, names)
+        within = self.world.settings.supply_compared_within_seconds
+        clock = self.world.unix_seconds
+        gate = Gate(self.log, self.log, self.controls, names, within, clock)
         self._running(asyncio.create_task(gate.run(), name="conservation gate"))
         return gate
 
@@ -233,9 +236,9 @@ class Worker:
         jobs: dict[TopicPartition, list[tuple[str, Any]]] = {}
         for chain_id, config in world.configs.items():
             seat = TopicPartition(EVM_EVENTS.name, partition_of(EVM_EVENTS, str(chain_id)))
-            follower = ChainFollower(
-                config, self._node(chain_id), self.log, seat.partition, world.settings
-            )
+            node, settings = self._node(chain_id), world.settings
+            supply = SupplyWatch(config, node, settings.supply_compare_seconds)
+            follower = ChainFollower(config, node, self.log, seat.partition, settings, supply)
             jobs.setdefault(seat, []).append((f"follow {chain_id}", follower.run))
         source = SimulatedKuroSource(world.kuro, world.log_wire, 20.0)
         default = world.settings.kuro_mint_chain_id
