@@ -1,12 +1,13 @@
 """Texts of refusals as nodes send them, and what each means.
 
 Where the texts come from. Told by a real node: those of anvil (1.7.1) in `test_evm_heard.py`, which
-asks it in each run, and those of hardhat (2.29.1), taken down once. Read in a client's source
-(November 2026): geth 1.17.10 (`core/error.go`, `core/txpool`, `eth/filters`), erigon
-(`txpoolcfg.go`, with the verdict before it that `eth_sendRawTransaction` writes), besu
-(`RpcErrorType.java`), nethermind (`TxPoolErrorMessages.cs`, `TxErrorMessages.cs`; the names
-without spaces are of releases before 2026), reth (`rpc-eth-types/src/error/mod.rs`). All others,
-providers' first of all, from documentation and reports alone.
+asks it in each run, and, taken down once, those of hardhat (2.29.1) and of geth (1.17.10, a
+development chain). Read in a client's source (November 2026): geth's others (`core/error.go`,
+`core/txpool`, `eth/filters`), erigon (`txpoolcfg.go`, with the verdict before it that
+`eth_sendRawTransaction` writes), besu (`RpcErrorType.java`), nethermind (`TxPoolErrorMessages.cs`,
+`TxErrorMessages.cs`; the names without spaces are of releases before 2026), reth
+(`rpc-eth-types/src/error/mod.rs`). All others, providers' first of all, from documentation and
+reports alone.
 """
 
 from __future__ import annotations
@@ -16,6 +17,26 @@ from orchestrator.errors import RpcProblem
 P = RpcProblem
 
 SEEN = [
+    ("geth", -32000, "nonce too low: next nonce 1, tx nonce 0", P.NONCE_TOO_LOW),
+    (
+        "geth",
+        -32000,
+        "insufficient funds for gas * price + value: balance 0, tx cost 105000000000000, overshot "
+        "105000000000000",
+        P.INSUFFICIENT_FUNDS,
+    ),
+    ("geth", -32000, "insufficient funds for transfer", P.INSUFFICIENT_FUNDS),
+    ("geth", -32000, "intrinsic gas too low: gas 20000, minimum needed 21000", P.GAS_TOO_LOW),
+    (
+        "geth",
+        -32000,
+        "transaction gas limit too high (cap: 16777216, tx: 16777217)",
+        P.GAS_TOO_HIGH,
+    ),
+    ("geth", -32000, "gas required exceeds allowance (11669590)", P.GAS_TOO_HIGH),
+    ("geth", -32000, "invalid jump destination", P.REVERTED),
+    ("geth", -32000, "stack underflow (0 <=> 2)", P.REVERTED),
+    ("geth", -32602, "block range extends beyond current head block", P.UNAVAILABLE),
     ("geth", -32000, "already known", P.ALREADY_KNOWN),
     ("reth", -32000, "already known", P.ALREADY_KNOWN),
     ("reth", -32000, "replacement transaction underpriced", P.REPLACEMENT_UNDERPRICED),
