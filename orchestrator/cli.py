@@ -15,6 +15,7 @@ from orchestrator import running
 from orchestrator.commands import controls, policies, reading, rebuild, watch
 from orchestrator.commands.archives import topics_app
 from orchestrator.commands.audit import audit
+from orchestrator.commands.beginnings import prepare_log
 from orchestrator.commands.certificates import certifier_of
 from orchestrator.commands.certificates import register as add_certificate_commands
 from orchestrator.commands.day_close import day_close
@@ -92,7 +93,10 @@ def _metrics(config: Config) -> dict[str, Part]:
 
 @app.command()
 def init() -> None:
-    """Create the topics and the tables, and check what is already there. Safe to repeat."""
+    """Create the topics and the tables, and check what is already there. Safe to repeat.
+
+    Refused where the tables hold records of topics that are gone: a lost log is restored.
+    """
     config = _configured([Need.KAFKA, Need.DATABASE])
     asyncio.run(_init(config))
     typer.echo("topics and tables are ready")
@@ -100,9 +104,8 @@ def init() -> None:
 
 async def _init(config: Config) -> None:
     from projections.run import migrate
-    from streams.topics import prepare_topics
 
-    await prepare_topics(config.kafka, config.settings.kafka_replication_factor)
+    await prepare_log(config)
     await migrate(config.database_url)
     await prepare_guard(config)
 
@@ -167,14 +170,13 @@ def run() -> None:
     """Everything in one process: init, ingest, worker, project and api."""
     from projections.run import run_api, run_projection
     from streams.ingest import run_ingest
-    from streams.topics import prepare_topics
     from streams.worker import Role, run_worker
 
     config = _configured(Need)
     certifier, seals = certifier_of(config), seal_watch_of(config)
 
     async def everything() -> None:
-        await prepare_topics(config.kafka, config.settings.kafka_replication_factor)
+        await prepare_log(config)
         await run_parts(
             {
                 "ingest": lambda stop: run_ingest(config, stop),

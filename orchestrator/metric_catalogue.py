@@ -260,7 +260,7 @@ CATALOGUE: dict[str, Spec] = {
         counter("gate_refusals_total", SIGN, ("kind",), "Refused by the gate, by `ObjectionKind`."),
         gauge("gate_refused", SIGN, (), "Requests that the conservation gate refuses now."),
         gauge("gate_doubts", SIGN, _CHAIN, "Doubts unsettled: while above 0, nothing is signed."),
-        gauge("gate_read_age_seconds", SIGN, (), "Since it had read all; above 5, none is signed."),
+        gauge("gate_read_age_seconds", SIGN, (), "Since it had read all or began to."),
         gauge("gate_compared_age_seconds", SIGN, _CHAIN, "Since the supply was last compared."),
         gauge("gate_awaits_comparison", SIGN, _CHAIN, "1 while signatures wait for one, else 0."),
         gauge("gate_covered_units", SIGN, _CHAIN, "What Kuro's facts cover, in base units."),

@@ -69,6 +69,22 @@ async def connect(database_url: str) -> psycopg.AsyncConnection[Any]:
     )
 
 
+async def held_offsets(database_url: str) -> dict[tuple[str, int], int]:
+    """How far the tables are, by topic and partition; empty where there are none."""
+    connection = await connect(database_url)
+    try:
+        found = await connection.execute("SELECT to_regclass('projection_offsets')")
+        row = await found.fetchone()
+        if row is None or row[0] is None:
+            return {}
+        found = await connection.execute(
+            "SELECT topic, partition, next_offset FROM projection_offsets"
+        )
+        return {(topic, number): offset for topic, number, offset in await found.fetchall()}
+    finally:
+        await connection.close()
+
+
 def describe(error: BaseException, *, advised: bool = True) -> str:
     """One short line for logs and health, and (`advised`) what to do where that is known: no
     traceback, no statement, no values of rows."""

@@ -60,6 +60,7 @@ class Gate:
         self._writer = writer
         self._controls = controls
         self._places: dict[tuple[str, int], int] = {}
+        self._begun_at: float | None = None
         self._complete_at: float | None = None
         """All that stood on the log at that time is folded."""
         self._compared_within_seconds = compared_within_seconds
@@ -155,12 +156,19 @@ class Gate:
         """None before the log was read to its end."""
         return None if self._complete_at is None else max(0.0, _now() - self._complete_at)
 
+    @property
+    def unread_seconds(self) -> float | None:
+        """As `read_age_seconds`; before the first time, since it began to read."""
+        since = self._begun_at if self._complete_at is None else self._complete_at
+        return None if since is None else max(0.0, _now() - since)
+
     def wakes(self, bell: asyncio.Event) -> None:
         """Ring it once when more has been read."""
         self._bells[bell] = None
 
     async def run(self) -> None:
         backoff = Backoff(longest_seconds=2)
+        self._begun_at = _now()
         while True:
             begun = _now()
             try:

@@ -76,7 +76,7 @@ def of_guard(desk: SigningDesk, guard: PostgresGuard | None) -> Iterable[Sample]
 
 def of_gate(desk: SigningDesk, gate: Gate) -> Iterable[Sample]:
     yield "gate_refused", (), len(desk.objected)
-    yield "gate_read_age_seconds", (), gate.read_age_seconds
+    yield "gate_read_age_seconds", (), gate.unread_seconds
     ledger, doubts = gate.ledger, Counter(doubt.chain_id for doubt in gate.unsettled)
     for chain_id in sorted({*gate.chains, *ledger.covered, *ledger.minted, *ledger.approved}):
         chain = (chain_id,)

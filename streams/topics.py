@@ -42,6 +42,19 @@ async def prepare_topics(kafka: KafkaAccess, replication_factor: int) -> list[st
     return created
 
 
+async def missing_topics(kafka: KafkaAccess) -> list[str]:
+    """Of ours, those that the broker does not have. Raises LogUnavailable."""
+    admin = kafka.admin(client_id="orchestrator-init")
+    try:
+        await admin.start()
+        existing = set(await admin.list_topics())
+    except KafkaError as error:
+        raise LogUnavailable(f"looking for the topics: {reason_of(error, kafka)}") from error
+    finally:
+        await admin.close()
+    return [name for name in TOPICS if name not in existing]
+
+
 async def check_topics(kafka: KafkaAccess) -> list[tuple[str, str]]:
     """What is wrong, each with its remedy; creates nothing. Raises LogUnavailable."""
     admin = kafka.admin(client_id="orchestrator-doctor")

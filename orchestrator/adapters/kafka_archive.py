@@ -204,7 +204,7 @@ async def import_log(kafka: KafkaAccess, file: Path, progress: Progress) -> None
         seat, end = next(iter(held.items()))
         raise ArchiveRefused(
             f"the log is not empty: {seat.topic}/{seat.partition} ends at {end}. Restore into "
-            "topics that `orchestrator init` has just created"
+            "a cluster without these topics"
         )
     records = read_archive(file)
     next(records)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from hashlib import sha256
 from importlib.metadata import version
 from typing import Any
 
@@ -37,6 +38,7 @@ USER_AGENT = f"stablecoin-orchestrator/{version('stablecoin-orchestrator')}"
 which was a seventh of a signature."""
 KEY_SPEC = "ECC_SECG_P256K1"
 KEY_USAGE = "SIGN_VERIFY"
+REHEARSAL_DIGEST = "0x" + sha256(b"orchestrator doctor asks whether it could sign").hexdigest()
 
 _DENIED_HINT = "allow kms:GetPublicKey and kms:Sign on the key, check the credentials and the clock"
 _UNUSABLE_HINT = "check KMS_KEY_ID (SEAL_KMS_KEY_ID), AWS_REGION and that the key is enabled"
@@ -231,21 +233,41 @@ class KmsSigner(KmsKey):
         except UnusableKey as error:
             raise StartRefused(f"{self._about()}: {error}") from None
 
+    async def refusal(self) -> SigningError | None:
+        """Why this identity could not sign now; None when it could. Nothing is signed: with
+        `DryRun` KMS judges the call and refuses it even so (AWS KMS API Reference, Sign). What is
+        asked for is no approval, should something else answer for KMS. Not counted as an error."""
+        arguments = self._arguments(REHEARSAL_DIGEST) | {"DryRun": True}
+        try:
+            client = self._client or await self._opened()
+            await client.sign(**arguments)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") == "DryRunOperationException":
+                return None
+            return signing_error(error)
+        except BotoCoreError as error:
+            return signing_error(error)
+        except SigningError as error:
+            return error
+        return None
+
     async def sign(self, digest: str) -> str:
         """65 bytes r ‖ s ‖ v as 0x hex for a 32-byte digest (0x hex). Raises SigningError."""
         try:
             address = await self.address()
         except StartRefused as error:
             raise SigningError(SigningProblem.KEY_UNUSABLE, str(error)) from None
-        answer = await self._call(
-            "sign",
-            KeyId=self._key_id,
-            Message=bytes.fromhex(digest[2:]),
-            MessageType="DIGEST",
-            SigningAlgorithm="ECDSA_SHA_256",
-        )
+        answer = await self._call("sign", **self._arguments(digest))
         try:
             return normalise(answer.get("Signature", b""), digest, address)
         except UnusableSignature as error:
             KMS_ERRORS.labels("sign", SigningProblem.BAD_SIGNATURE).inc()
             raise SigningError(SigningProblem.BAD_SIGNATURE, str(error)) from None
+
+    def _arguments(self, digest: str) -> dict[str, Any]:
+        return {
+            "KeyId": self._key_id,
+            "Message": bytes.fromhex(digest[2:]),
+            "MessageType": "DIGEST",
+            "SigningAlgorithm": "ECDSA_SHA_256",
+        }

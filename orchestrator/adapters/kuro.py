@@ -36,6 +36,13 @@ log = structlog.get_logger(__name__)
 
 PENDING_PATH = "/mint-requests/pending"
 LARGEST_LIST_BYTES = 64 * 1024 * 1024
+PONG_SECONDS = 4.0
+ENDS = (
+    aiohttp.WSMsgType.CLOSE,
+    aiohttp.WSMsgType.CLOSING,
+    aiohttp.WSMsgType.CLOSED,
+    aiohttp.WSMsgType.ERROR,
+)
 
 
 @dataclass(slots=True)
@@ -130,8 +137,24 @@ class KuroSource:
         return problems[0], problems[1]
 
     async def _opens(self, session: aiohttp.ClientSession) -> None:
-        async with asyncio.timeout(self._timeout), session.ws_connect(self._websocket_url):
-            return
+        """Open, and answering a ping: a half-open connection is opened as well as any other."""
+        async with (
+            asyncio.timeout(self._timeout),
+            session.ws_connect(self._websocket_url, autoping=False) as socket,
+        ):
+            await socket.ping()
+            try:
+                async with asyncio.timeout(PONG_SECONDS):
+                    while True:
+                        message = await socket.receive()
+                        if message.type is aiohttp.WSMsgType.PONG:
+                            return
+                        if message.type in ENDS:
+                            raise ValueError(f"closed by Kuro (code {socket.close_code})")
+            except TimeoutError:
+                raise ValueError(
+                    "it opens and answers no ping (RFC 6455, section 5.5.2): mints come by the list"
+                ) from None
 
     async def _guarded(self, loop: Coroutine[Any, Any, None]) -> None:
         """A loop never ends; should a fault of ours end it, the consumer learns of it."""

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from orchestrator.commands.showing import console, show_json
 from orchestrator.config import Need, load
+from orchestrator.logs import set_up
 
 topics_app = typer.Typer(no_args_is_help=True, help="Archive the log, restore it, compare the two.")
 
@@ -60,12 +61,16 @@ def export_topics(file: File, as_json: Json = False) -> None:
 def import_topics(file: File, as_json: Json = False) -> None:
     """Restore an archive into empty topics: every record at the very offset that it had.
 
-    Refused when a topic holds anything. Create the topics first: orchestrator init. Afterwards what
-    stands there is read back and compared with the archive.
+    Topics that are missing are created; refused when one holds anything. Nothing else may write
+    meanwhile: stop every role before. Afterwards what stands there is read back and compared with
+    the archive.
     """
     from orchestrator.adapters.kafka_archive import import_log, verify_log
+    from streams.topics import prepare_topics
 
     config = load([Need.KAFKA])
+    set_up("ERROR")
+    asyncio.run(prepare_topics(config.kafka, config.settings.kafka_replication_factor))
     with _bar() as bar:
         task = bar.add_task("importing", total=None)
         show = lambda n, total: bar.update(task, completed=n, total=total)  # noqa: E731

@@ -7,12 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 
+from orchestrator.commands.closer_checks import (
+    compared,
+    kafka_rights,
+    lost_log,
+    not_begun_anew,
+    projecting,
+    signing,
+)
+from orchestrator.commands.findings import Check, State
 from orchestrator.commands.showing import ether
 from orchestrator.config import ChainConfig, Config, Need, load
+from orchestrator.core.chain import Head
 from orchestrator.errors import ConfigurationError, OrchestratorError
 
 ANSWER_SECONDS = 15.0
@@ -27,30 +36,15 @@ TOTAL_SUPPLY = "0x18160ddd"
 """Selector of ERC-20's `totalSupply()` (EIP-20): whatever has it is a token."""
 
 
-class State(StrEnum):
-    WELL = "well"
-    WARNING = "warning"
-    BROKEN = "broken"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the report. `remedy` is empty when there is nothing to do."""
-
-    subject: str
-    state: State
-    detail: str
-    remedy: str = ""
-
-
 Look = Callable[[Config], Awaitable[list[Check]]]
 
 
-async def examine() -> list[Check]:
-    """Every check, those that cannot run included."""
+async def examine(roles: Sequence[str] = ()) -> list[Check]:
+    """Every check, those that cannot run included; of `roles`, what they may do on Kafka."""
     found = configuration()
     looks: list[tuple[str, tuple[Need, ...], Look]] = [
-        ("Kafka", (Need.KAFKA,), kafka),
+        ("Kafka", (Need.KAFKA,), partial(kafka, roles=roles)),
+        ("log", (Need.KAFKA, Need.DATABASE), lost_log),
         ("PostgreSQL", (Need.DATABASE,), database),
         ("KMS", (Need.KMS,), kms),
         ("Kuro", (Need.KURO,), kuro),
@@ -58,12 +52,9 @@ async def examine() -> list[Check]:
         ("clock", (Need.DATABASE,), clock),
         ("seals", (), seals),
     ]
-    found += [
-        check
-        for checks in await asyncio.gather(*(_looked(*look) for look in looks))
-        for check in checks
-    ]
-    return found
+    for checks in await asyncio.gather(*(_looked(*look) for look in looks)):
+        found += checks
+    return not_begun_anew(found)
 
 
 def configuration() -> list[Check]:
@@ -108,9 +99,9 @@ _REMEDIES = {
 }
 
 
-async def kafka(config: Config) -> list[Check]:
+async def kafka(config: Config, roles: Sequence[str]) -> list[Check]:
     """The brokers let us in, their certificates last; every topic is there, with its partitions and
-    its retention."""
+    its retention; what roles do there is allowed."""
     from orchestrator.commands.tls_checks import kafka_certificates
     from orchestrator.kafka_clients import troubles_of
     from streams.topics import check_topics
@@ -124,6 +115,7 @@ async def kafka(config: Config) -> list[Check]:
     checks += await kafka_certificates(config.kafka)
     if state is State.BROKEN:
         return checks
+    checks += await kafka_rights(config, roles)
     problems = await check_topics(config.kafka)
     if not problems:
         return [Check("Kafka", State.WELL, "answers; every topic is as it must be"), *checks]
@@ -153,9 +145,7 @@ async def database(config: Config) -> list[Check]:
         ]
         if all(check.state is State.WELL for check in checks):
             projection = await check_projection(store)
-            state = State.WELL if projection.ok else State.WARNING
-            remedy = "" if projection.ok else "run: orchestrator project"
-            checks.append(Check("projection", state, projection.detail, remedy))
+            checks.append(projecting(projection.ok, projection.detail))
         return [*checks, *await postgres_certificates(config)]
     finally:
         await store.close()
@@ -186,7 +176,7 @@ def _of(subject: str, check: object, remedy: str) -> Check:
 
 
 async def kms(config: Config) -> list[Check]:
-    """The key can be read and is one that signs approvals. Whether it may sign is not tried."""
+    """The key can be read and is one that signs approvals; whether we may is asked by a dry run."""
     from orchestrator.adapters.kms import KmsSigner
 
     settings = config.settings
@@ -198,7 +188,10 @@ async def kms(config: Config) -> list[Check]:
         address = await signer.address()
     finally:
         await signer.close()
-    return [Check("KMS", State.WELL, f"approvals are signed by {address}")]
+    return [
+        Check("KMS", State.WELL, f"approvals are signed by {address}"),
+        await signing(config),
+    ]
 
 
 async def kuro(config: Config) -> list[Check]:
@@ -265,17 +258,18 @@ async def _chain(config: Config, chain: ChainConfig) -> list[Check]:
     """Every URL of a chain by itself, its contract, and its wallets."""
     from orchestrator.adapters.evm_rpc import EvmNode
 
-    checks: list[Check] = []
+    nodes: list[tuple[Check, Head | None]] = []
     for number, url in enumerate(chain.rpc_urls, 1):
         subject = f"chain {chain.chain_id}, node {number} of {len(chain.rpc_urls)}"
         node = EvmNode(chain.chain_id, [url])
         try:
-            checks.append(await _node(subject, node))
+            nodes.append(await _node(subject, node))
         except OrchestratorError as error:
             remedy = f"check URL {number} of KADENA_EVM_CHAIN_{chain.chain_id}_RPC"
-            checks.append(Check(subject, State.BROKEN, str(error), remedy))
+            nodes.append((Check(subject, State.BROKEN, str(error), remedy), None))
         finally:
             await node.close()
+    checks = compared(chain, nodes)
     node = EvmNode(chain.chain_id, chain.rpc_urls)
     try:
         checks.append(await _contract(chain, node))
@@ -288,7 +282,7 @@ async def _chain(config: Config, chain: ChainConfig) -> list[Check]:
     return checks
 
 
-async def _node(subject: str, node: object) -> Check:
+async def _node(subject: str, node: object) -> tuple[Check, Head]:
     from orchestrator.adapters.evm_rpc import EvmNode
 
     assert isinstance(node, EvmNode)
@@ -297,12 +291,12 @@ async def _node(subject: str, node: object) -> Check:
     age = int(time.time()) - head.timestamp
     if -age > AHEAD_SECONDS:
         detail = f"at block {head.number}, which is {-age} s ahead of this machine's clock"
-        return Check(subject, State.WARNING, detail, "compare clocks: chronyc tracking")
+        return Check(subject, State.WARNING, detail, "compare clocks: chronyc tracking"), head
     detail = f"at block {head.number}, {max(age, 0)} s old"
     if age > OLD_BLOCK_SECONDS:
         remedy = "the node may have stopped syncing, or the chain makes no blocks"
-        return Check(subject, State.WARNING, detail, remedy)
-    return Check(subject, State.WELL, detail)
+        return Check(subject, State.WARNING, detail, remedy), head
+    return Check(subject, State.WELL, detail), head
 
 
 async def _contract(chain: ChainConfig, node: object) -> Check:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -22,18 +23,31 @@ _MARKS = {"well": "✓", "warning": "!", "broken": "✗"}
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    as_json: Json = False,
+    roles: Annotated[
+        str,
+        typer.Option(
+            help="Comma-separated: whether this principal may do on Kafka what these roles do. "
+            "Without it, the role that bears the principal's name."
+        ),
+    ] = "",
+) -> None:
     """Check every setting and every dependency; say what is wrong and how to mend it.
 
     Changes nothing and signs nothing. Exit code 1 when something is broken, 0 otherwise.
     """
-    from orchestrator.commands.checks import State, examine
+    from orchestrator.commands.checks import examine
+    from orchestrator.commands.findings import State
+    from orchestrator.kafka_rights import RIGHTS
 
+    names = [name.strip() for name in roles.split(",") if name.strip()]
+    if unknown := [name for name in names if name not in RIGHTS]:
+        raise typer.BadParameter(f"{', '.join(unknown)}: there are {', '.join(RIGHTS)}")
     set_up("CRITICAL")
-    checks = asyncio.run(examine())
+    checks = asyncio.run(examine(names))
     if as_json:
-        names = ("subject", "state", "detail", "remedy")
-        show_json([{name: getattr(check, name) for name in names} for check in checks])
+        show_json([asdict(check) for check in checks])
     else:
         for check in checks:
             line = Text(f"{_MARKS[check.state]} {check.subject}", style=_STYLES[check.state])

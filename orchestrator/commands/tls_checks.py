@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from orchestrator.commands.checks import Check, State
+from orchestrator.commands.findings import Check, State
 from orchestrator.config import Config
 from orchestrator.kafka_access import KafkaAccess
 

@@ -64,6 +64,8 @@ class Faults:
     """Every nth Sign is done and counted, then the connection is closed without the answer."""
     fail_every: int = 0
     """Every nth Sign is answered with KMSInternalException (500)."""
+    deny: bool = False
+    """Every Sign is refused with AccessDeniedException, as a policy does that lacks it."""
     down: bool = False
     """Every request's connection is closed without an answer."""
 
@@ -126,6 +128,8 @@ class KmsServer:
     async def _before_sign(self) -> int:
         """Delays and refusals; returns the number of this call, from 1."""
         faults = self.faults
+        if faults.deny:
+            raise KmsError("AccessDeniedException", "not authorized to perform: kms:Sign")
         self._sign_calls += 1
         number = self._sign_calls
         if faults.latency_ms or faults.jitter_ms:
@@ -225,6 +229,9 @@ class KmsServer:
                 "InvalidKeyUsageException",
                 f"Algorithm {algorithm} is incompatible with key spec {key.spec}.",
             )
+        if body.get("DryRun") is True:
+            text = "The request would have succeeded, but the DryRun option is set."
+            raise KmsError("DryRunOperationException", text, 412)
         digest = message if message_type == "DIGEST" else hashlib.sha256(message).digest()
         signature = key.sign_digest(digest, algorithm)
         self.signatures[digest.hex()] += 1

@@ -77,6 +77,7 @@ class Kms(PythonServer):
             quota_per_second=0,
             lose_every=0,
             fail_every=0,
+            deny=False,
             down=False,
         )
 

@@ -86,6 +86,16 @@ async def test_faults_and_recovery(
     assert recovered(await signer.sign(DIGEST), DIGEST) == kms.address
 
 
+async def test_whether_it_could_sign_is_asked_without_signing(kms: Kms, signer: KmsSigner) -> None:
+    before = await kms.signatures()
+    assert await signer.refusal() is None
+    await kms.set_faults(deny=True)
+    refused = await signer.refusal()
+    assert refused is not None and refused.problem is P.DENIED
+    assert (await problem_of(signer)).problem is P.DENIED, "as the signature itself"
+    assert await kms.signatures() == before
+
+
 async def test_a_missing_key(kms: Kms) -> None:
     signer = KmsSigner("no-such-key", REGION, endpoint_url=kms.base_url)
     with pytest.raises(StartRefused, match=r"no-such-key in us-east-1.*NotFound.*KMS_KEY_ID"):

@@ -152,6 +152,19 @@ async def test_a_half_open_socket_is_found(kuro: Kuro) -> None:
         assert listener.health.connects >= 2
 
 
+async def test_a_half_open_socket_is_no_answer(kuro: Kuro, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = KuroSource(kuro.websocket_url, kuro.rest_url)
+    assert await source.probe() == (None, None)
+    monkeypatch.setattr("orchestrator.adapters.kuro.PONG_SECONDS", 0.2)
+    await kuro.behave(half_open=True)
+    try:
+        socket, listed = await source.probe()
+    finally:
+        await kuro.behave(half_open=False)
+    assert socket is not None and "answers no ping" in socket
+    assert listed is None
+
+
 async def test_the_list_failing_does_not_stop_the_socket(kuro: Kuro) -> None:
     async with hearing(kuro, rest_interval_seconds=0.05) as listener:
         await kuro.behave(rest_status=503)

@@ -1,4 +1,4 @@
-"""Two brokers: one whose log is looked at and archived, one that is restored into."""
+"""Two brokers: one whose log is looked at and archived, and one without topics to restore into."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ async def brokers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[lis
         EmbeddedStack(folders[0], chain_ids=[], parts={"kafka"}) as source,
         EmbeddedStack(folders[1], chain_ids=[], parts={"kafka"}) as target,
     ):
+        await prepare_topics(source.kafka.access, 1)
         for stack in (source, target):
-            await prepare_topics(stack.kafka.access, 1)
             found.append(stack.kafka.bootstrap_servers)
         yield found
 

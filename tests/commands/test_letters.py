@@ -12,6 +12,7 @@ from orchestrator.kafka_access import KafkaAccess
 from schemas.dead_letters import DeadLetter, DeadLetterReason
 from schemas.lanes import NonceTaken
 from schemas.topics import DEAD_LETTERS, KURO_EVENTS, LANES, REQUESTS
+from streams.topics import prepare_topics
 from tests.commands.conftest import command
 from tests.core.facts import CHAIN, USER, WALLETS, received
 
@@ -32,6 +33,7 @@ async def letters(brokers) -> str:
     """0: a mint that is readable now; 1: still malformed; 2: a request's fact; 3: a lane owner's
     fact; 4: a place where nothing stands."""
     servers = brokers[1]
+    await prepare_topics(KafkaAccess(servers), 1)
     writer = KafkaWriter(KafkaAccess(servers), "test")
     await writer.start()
     [request] = await writer.append(REQUESTS, [received(None, key="lost-2")])

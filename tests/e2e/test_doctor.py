@@ -15,7 +15,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from orchestrator.commands.checks import clocks_compared
 from orchestrator.dev.http_client import request_json
 from orchestrator.dev.stack import EmbeddedStack
-from tests.e2e.harness import free_port
+from projections.database import held_offsets
+from streams.topics import missing_topics
+from tests.e2e.harness import free_port, until
 
 SECRET = "0x" + "5e" * 32
 
@@ -49,6 +51,7 @@ async def test_a_running_stack_is_well(world, environment):
         "tables",
         "KMS",
         "Kuro's socket",
+        "KMS, signing",
         "clock",
     } <= subjects
     wallets = {f"chain {chain_id}, wallet" for chain_id in world.stack.chain_ids}
@@ -115,6 +118,8 @@ async def test_a_broker_a_database_and_a_key_that_are_there_and_not_as_they_must
             "KURO_WEBSOCKET_URL": f"ws://127.0.0.1:{free_port()}/events",
         }
         code, out, _ = await run(broken, "doctor", "--json")
+        lost = environment | {"KAFKA_BOOTSTRAP_SERVERS": servers}
+        await a_lost_log_is_not_begun_anew(lost, other)
     checks = [check for check in json.loads(out) if check["state"] == "broken"]
     told = {(check["subject"], check["detail"]): check["remedy"] for check in checks}
     assert code == 1
@@ -133,6 +138,23 @@ async def test_a_broker_a_database_and_a_key_that_are_there_and_not_as_they_must
     assert "orchestrator init" in of("tables", "at 0001, this version needs")
     of("KMS", "ECC_SECG_P256K1")
     assert "KURO_WEBSOCKET_URL" in of("Kuro's socket")
+
+
+async def a_lost_log_is_not_begun_anew(lost, kafka):
+    """The tables hold facts of topics that this broker does not have."""
+
+    async def held() -> bool:
+        return any((await held_offsets(lost["DATABASE_URL"])).values())
+
+    await until(held, "the tables hold records")
+    told = json.loads((await run(lost, "doctor", "--json"))[1])
+    checks = {check["subject"]: check for check in told}
+    assert "stop every role and restore an archive" in checks["log"]["remedy"]
+    assert not [check for check in told if "orchestrator init" in check["remedy"]]
+    for command in ("init", "run"):
+        code, _, words = await run(lost, command)
+        assert code == 2 and "the log is gone" in words, words
+    assert await missing_topics(kafka.kafka.access), "none was made"
 
 
 def test_clocks_that_differ_are_told():

@@ -13,7 +13,7 @@ import pytest
 from cryptography import x509
 from pydantic import SecretStr
 
-from orchestrator.commands.checks import State
+from orchestrator.commands.findings import State
 from orchestrator.commands.tls_checks import lasting
 from orchestrator.errors import StartRefused
 from orchestrator.kafka_access import SaslMechanism, SecurityProtocol
@@ -122,6 +122,23 @@ async def test_doctor_names_what_to_do(service, secured: Secured):
     assert found["PostgreSQL"]["state"] == "broken"
     assert "its certificate is for another name" in found["PostgreSQL"]["remedy"]
     assert found["KMS"]["state"] == "broken" and "AWS_ENDPOINT_URL_KMS" in found["KMS"]["remedy"]
+
+
+async def test_doctor_names_the_rights_that_a_role_lacks(service, secured: Secured):
+    """As before an upgrade: what the new version's signing role needs, asked as who has less."""
+    code, told = await secured.ends(
+        "doctor-rights", "relay", "doctor", "--json", "--roles", "sign,relay"
+    )
+    found = {check["subject"]: check for check in json.loads(told.splitlines()[-1])}
+    assert code == 1
+    lacking = found["Kafka rights of sign"]
+    for right in ("READ kuro.events", "READ evm.events", "READ requests", "WRITE controls"):
+        assert right in lacking["detail"], lacking
+    assert "READ controls" not in lacking["detail"], lacking
+    assert "kafka-acls.sh" in lacking["remedy"]
+    assert found["Kafka rights of relay"]["state"] == "well"
+    own = await examined(secured, "sign")
+    assert own["Kafka rights of sign"]["state"] == "well", own
 
 
 def test_expired_soon_and_long(secured: Secured):
