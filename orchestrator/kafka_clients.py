@@ -122,6 +122,26 @@ async def refuse_if_not_admitted(access: KafkaAccess) -> None:
         raise StartRefused("Kafka does not let this process in: " + "; ".join(map(str, final)))
 
 
+async def asked(access: KafkaAccess, request: Any) -> Any:
+    """The answer to one request of Kafka's protocol, of the first broker that gives one. Raises
+    KafkaConnectionError."""
+    problem: Exception | None = None
+    for host, port, _ in collect_hosts(access.servers):
+        connection = None
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                connection = await create_conn(
+                    host, port, request_timeout_ms=4_000, **access.security_options()
+                )
+                return await connection.send(request)
+        except (OSError, KafkaError, TimeoutError) as error:
+            problem = error
+        finally:
+            if connection is not None:
+                connection.close()
+    raise KafkaConnectionError(repr(problem))
+
+
 async def troubles_of(access: KafkaAccess) -> list[Trouble | None]:
     """For each broker that is named; None where it answers."""
     return await asyncio.gather(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
 
 from orchestrator.errors import LogUnavailable
 from orchestrator.kafka_access import KafkaAccess
+from orchestrator.kafka_clients import asked
 from orchestrator.kafka_rights import RIGHTS, rules_of
 
 OPERATIONS = {"READ": 3, "WRITE": 4, "CREATE": 5, "DESCRIBE": 8, "DESCRIBE_CONFIGS": 10}
@@ -95,24 +95,11 @@ async def lacking(access: KafkaAccess, role: str, prefix: str) -> list[str]:
 
 async def _allowed(access: KafkaAccess, topics: Iterable[str]) -> dict[str, int]:
     """By topic, one bit an operation; topics that may not even be seen have none."""
-    problem: Exception | None = None
-    for host, port, _ in collect_hosts(access.servers):
-        try:
-            connection = await create_conn(
-                host, port, request_timeout_ms=4_000, **access.security_options()
-            )
-        except (OSError, KafkaError, TimeoutError) as error:
-            problem = error
-            continue
-        try:
-            answer = await connection.send(_Asking(list(topics)))
-        except (OSError, KafkaError, TimeoutError) as error:
-            problem = error
-            continue
-        finally:
-            connection.close()
-        return dict(_read(answer.topics))
-    raise LogUnavailable(f"what is allowed cannot be asked: {problem!r}")
+    try:
+        answer = await asked(access, _Asking(list(topics)))
+    except KafkaError as error:
+        raise LogUnavailable(f"what is allowed cannot be asked: {error!r}") from error
+    return dict(_read(answer.topics))
 
 
 def _read(topics: Iterable[tuple[int, str, bool, object, int]]) -> Iterator[tuple[str, int]]:
