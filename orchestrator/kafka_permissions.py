@@ -97,7 +97,7 @@ async def _allowed(access: KafkaAccess, topics: Iterable[str]) -> dict[str, int]
     """By topic, one bit an operation; topics that may not even be seen have none."""
     try:
         answer = await asked(access, _Asking(list(topics)))
-    except KafkaError as error:
+    except (KafkaError, NotImplementedError) as error:  # the latter: a broker older than 2.3
         raise LogUnavailable(f"what is allowed cannot be asked: {error!r}") from error
     return dict(_read(answer.topics))
 
