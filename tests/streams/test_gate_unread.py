@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import LogUnavailable
-from orchestrator.ports import LogReader, LogWriter, Message
+from orchestrator.ports import LogWriter, Message
 from schemas.topics import Topic
 from streams.conserving import Gate
 from streams.controls import Controls
@@ -31,9 +31,8 @@ class Forbidden:
 async def test_never_read_is_told_as_unread_since_the_start() -> None:
     forbidden = Forbidden()
     unused: Any = None
-    log: LogReader = unused
     writer: LogWriter = unused
-    gate = Gate(forbidden, writer, Controls(log), {})
+    gate = Gate(forbidden, writer, Controls(unused, unused), {})
     assert gate.unread_seconds is None, "it does not read yet"
     task = asyncio.create_task(gate.run())
     await forbidden.asked.wait()
