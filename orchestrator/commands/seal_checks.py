@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.commands.checks import Check, State
+from orchestrator.commands.findings import Check, State
 from orchestrator.commands.seal import seal_key_of, seal_watch_of
 from orchestrator.config import Config
 from orchestrator.core.sealing.seals import key_hash
