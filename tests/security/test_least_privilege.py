@@ -11,6 +11,7 @@ import pytest
 from aiokafka.errors import GroupAuthorizationFailedError
 
 from orchestrator.adapters.kafka_log import KafkaLog, KafkaWriter
+from orchestrator.dev.http_client import request_json
 from orchestrator.errors import LogUnavailable
 from schemas.controls import WorkPaused
 from schemas.kuro import MintOk, Via
@@ -53,6 +54,25 @@ async def test_an_operator_pauses_and_looks(service: World, secured: Secured):
     assert code == 0, told
 
 
+async def test_a_day_is_sealed_by_a_principal_that_may_only_read(service, secured: Secured):
+    created = await asyncio.to_thread(
+        request_json,
+        *("POST", f"{secured.stack.kms.base_url}/"),
+        {"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY"},
+        headers={"X-Amz-Target": "TrentService.CreateKey"},
+    )
+    file = secured.folder / "seals.jsonl"
+    given = {
+        "SEAL_KMS_KEY_ID": created["KeyMetadata"]["KeyId"],
+        "SEAL_ANCHORS": f"file:{file}",
+        "DATABASE_URL": "",
+        "KMS_KEY_ID": "",
+    }
+    code, told = await secured.ends("sealing", "seal", "seal", "--json", **given)
+    assert code == 0, told
+    assert len(file.read_bytes().splitlines()) == 1
+
+
 MINT = MintOk(
     request_id="nobody-said-so",
     user=USER,
@@ -74,6 +94,7 @@ FORBIDDEN = [
     ("relay", REQUESTS, received("m-forged")),
     ("project", REQUESTS, received("m-forged")),
     ("auditor", REQUESTS, received("m-forged")),
+    ("seal", REQUESTS, received("m-forged")),
 ]
 
 
