@@ -102,6 +102,7 @@ class Settings(BaseModel):
     seal_public_keys_file: str | None = None
     aws_endpoint_url_s3: str | None = None
     kms_concurrency: Annotated[int, Field(ge=1, le=1000)] = 32
+    state_dir: str | None = None
     chain_ids: tuple[int, ...] = DEFAULT_CHAIN_IDS
     kuro_websocket_url: str | None = None
     kuro_rest_url: str | None = None

@@ -53,6 +53,10 @@ class GuardUnavailable(OrchestratorError):
         super().__init__(f"the signing guard does not answer: {detail}")
 
 
+class ArchiveUnavailable(OrchestratorError):
+    """A cache of folded states cannot be read or written. Nothing is lost: the log has it all."""
+
+
 class RpcProblem(StrEnum):
     """What a node's answer means for us."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from orchestrator.metric_specs import (
     LASTING,
+    OF_BOOKS,
     PREFIX,
     Kind,
     Source,
@@ -233,6 +234,7 @@ CATALOGUE: dict[str, Spec] = {
             _LANE,
             "The wallet's balance when last looked at, about every ten seconds.",
         ),
+        *OF_BOOKS,
         histogram(
             "kms_request_seconds", SIGN, ("operation",), "Time of a KMS call, failed or not."
         ),

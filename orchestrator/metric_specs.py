@@ -46,6 +46,7 @@ class Source(StrEnum):
     INGEST = "ingest"
     SIGN = "worker (sign)"
     RELAY = "worker (relay)"
+    BOOKS = "worker (decide, sign)"
     WORKER = "worker"
     NODES = "ingest, worker (relay)"
     WEBHOOKS = "webhooks"
@@ -90,3 +91,17 @@ def histogram(
     buckets: tuple[float, ...] = QUICK,
 ) -> Spec:
     return Spec(name, Kind.HISTOGRAM, source, labels, meaning, buckets)
+
+
+_PLACE = ("role", "place")
+OF_BOOKS = (
+    gauge("book_awake_requests", Source.BOOKS, ("role",), "Requests in memory: not put away yet."),
+    gauge("book_resting_requests", Source.BOOKS, _PLACE, "Requests that owe nothing, put away."),
+    gauge("book_resting_bytes", Source.BOOKS, _PLACE, "What these take there."),
+    gauge(
+        "book_partitions",
+        Source.BOOKS,
+        _PLACE,
+        "Partitions whose requests rest there: with `STATE_DIR`, `memory` is where it failed.",
+    ),
+)

@@ -3,14 +3,16 @@ for the simulation; both pass one contract suite."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from orchestrator.core.chain import Head, Receipt
+from orchestrator.core.contract import Approval
 from orchestrator.core.guarding import Entry, Refusal
 from orchestrator.core.sealing.growing import Seat
 from orchestrator.core.sealing.hashing import Logged
+from orchestrator.core.stages import RequestState
 from orchestrator.errors import RpcError
 from schemas.base import Fact, Record
 from schemas.dead_letters import DeadLetter
@@ -295,3 +297,58 @@ class SealableLog(Protocol):
     ) -> AsyncIterator[tuple[Seat, list[Logged]]]:
         """Batches between, in the order of offsets within each partition, of partitions that the
         reader has not put into `finished` yet. Raises LogUnavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A fold of the first `next_offset` records of a partition, as an archive took it in.
+
+    `changed` are the states that moved since it was saved before; loaded, those that are not at
+    rest. `last_digest` is that of the value of the record before `next_offset`: the log must still
+    say the same there. `refused` are dead letters by offset, not yet known to be delivered.
+    """
+
+    next_offset: int
+    last_digest: bytes
+    changed: Mapping[str, RequestState]
+    refused: Mapping[int, DeadLetter]
+
+
+@dataclass(frozen=True, slots=True)
+class Resting:
+    """What an archive holds: so many requests, in so many bytes, on disk or in this process."""
+
+    requests: int
+    size_bytes: int
+    on_disk: bool
+
+
+class Archive(Protocol):
+    """Where a partition's states rest that owe nothing, out of the way until a fact asks for them:
+    a cache of the fold, never more. Whatever is wrong with it, the log is replayed instead."""
+
+    every: int
+    """After how many facts it likes to be given what changed,"""
+    every_seconds: float
+    """and after what time, when there are fewer."""
+
+    async def load(self) -> Saved | None:
+        """What an earlier process left, if it can be relied on. Raises ArchiveUnavailable
+        when it cannot be used at all."""
+
+    def find(self, key: str) -> RequestState | None:
+        """A state that was saved. Raises ArchiveUnavailable: then nothing of it counts."""
+
+    def approvals(self) -> Iterator[Sequence[tuple[str, Approval]]]:
+        """What the states at rest have signatures of, by request key, some at a time; nothing is to
+        be saved meanwhile. Raises ArchiveUnavailable: then some were left out."""
+
+    async def save(self, saved: Saved) -> None:
+        """All of it or nothing. Raises ArchiveUnavailable; what was saved before still stands."""
+
+    def resting(self) -> Resting: ...
+
+    def wipe(self) -> None:
+        """Forget everything. Raises ArchiveUnavailable."""
+
+    def close(self) -> None: ...

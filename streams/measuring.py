@@ -12,6 +12,7 @@ from typing import Any
 from orchestrator.adapters.evm_rpc import EvmNode
 from orchestrator.adapters.postgres_guard import PostgresGuard
 from orchestrator.metrics import Sample, watch
+from streams.books import Book
 from streams.conserving import Gate
 from streams.controls import Controls
 from streams.following import ChainFollower
@@ -65,6 +66,17 @@ def of_listener(listener: KuroListener) -> Iterable[Sample]:
     yield "kuro_connected", (), float(health.connected_since is not None)
     yield "kuro_silence_seconds", (), None if heard is None else max(0.0, now - heard)
     yield "kuro_list_age_seconds", (), None if listed is None else max(0.0, now - listed)
+
+
+def of_book(role: str, book: Book) -> Iterable[Sample]:
+    """Both places are told of: what `STATE_DIR` should hold and this process holds is seen."""
+    yield "book_awake_requests", (role,), book.awake
+    found = list(book.resting())
+    for place, on_disk in (("disk", True), ("memory", False)):
+        here = [held for held in found if held.on_disk is on_disk]
+        yield "book_resting_requests", (role, place), sum(held.requests for held in here)
+        yield "book_resting_bytes", (role, place), sum(held.size_bytes for held in here)
+        yield "book_partitions", (role, place), len(here)
 
 
 def of_guard(desk: SigningDesk, guard: PostgresGuard | None) -> Iterable[Sample]:

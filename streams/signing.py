@@ -23,7 +23,7 @@ from orchestrator.core.asking import unjudged
 from orchestrator.core.guarding import Entry
 from orchestrator.core.lifecycle import Stage
 from orchestrator.core.objections import Objection
-from orchestrator.core.owing import Sign, approval_of, pending
+from orchestrator.core.owing import Sign, pending
 from orchestrator.core.terms import Terms
 from orchestrator.errors import GuardUnavailable, LogUnavailable, SigningError
 from orchestrator.metrics import GATE_REFUSALS, GUARD_REFUSALS
@@ -78,15 +78,13 @@ class SigningDesk:
         self.problem: str | None = None
 
     async def own(self, partitions: set[int]) -> None:
-        await self._book.own(partitions)
+        """The gate hears of all that was signed here before anything else is."""
+        await self._book.own(partitions, None if self._gate is None else self._gate.approved)
         self._delivered.clear()
         self._held.clear()
         self.refused.clear()
         self._overtaken.clear()
         self.objected.clear()
-        if self._gate is not None:
-            held = (state for state in self._book.states() if state.signed is not None)
-            self._gate.approved(approval_of(state) for state in held)
         self._awake.set()
 
     def hear(self, order: OrderFact | None) -> None:

@@ -33,13 +33,13 @@ from orchestrator.metrics import GATE_REFUSALS, GUARD_REFUSALS, watch
 from schemas.policies import POLICIES
 from schemas.sequences import sequence_key
 from schemas.topics import CONTROLS, EVM_EVENTS, KURO_EVENTS, LANES, REQUESTS, Topic
-from streams.books import Book
 from streams.clearing import PolicyOwner
 from streams.conserving import Gate
 from streams.controls import Controls
 from streams.deciding import Decider
 from streams.lane_owner import LaneOwner
 from streams.measuring import (
+    of_book,
     of_controls,
     of_gate,
     of_guard,
@@ -51,6 +51,7 @@ from streams.measuring import (
 from streams.relaying import Owner, Relayer
 from streams.retrying import Backoff
 from streams.sequencing import SequenceOwner
+from streams.shelving import shelved
 from streams.signing import SigningDesk
 from streams.transport import CommittedTransport, broker_of
 
@@ -217,7 +218,8 @@ Made = tuple[RoleApp, list[asyncio.Task[Any]]]
 
 async def _deciding(config: Config, stack: AsyncExitStack, controls: Controls) -> Made:
     writer = await _writer(config, Role.DECIDE, stack)
-    book = Book(_log(config, Role.DECIDE))
+    book = await shelved(config, Role.DECIDE, _log(config, Role.DECIDE))
+    stack.enter_context(watch(partial(of_book, Role.DECIDE, book)))
     decider = Decider(book, writer, config.terms, controls)
     controls.hear(decider.hear)
     app = RoleApp(config, Role.DECIDE, REQUESTS)
@@ -240,7 +242,8 @@ async def _signing(config: Config, stack: AsyncExitStack, controls: Controls) ->
     stack.push_async_callback(signer.close)
     await _checked_key(signer)
     writer = await _writer(config, Role.SIGN, stack)
-    book = Book(_log(config, Role.SIGN))
+    book = await shelved(config, Role.SIGN, _log(config, Role.SIGN))
+    stack.enter_context(watch(partial(of_book, Role.SIGN, book)))
     guard = _guard(config)
     if guard is not None:
         stack.push_async_callback(guard.close)

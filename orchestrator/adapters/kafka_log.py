@@ -237,6 +237,17 @@ class KafkaLog:
     def owned(self, name: str) -> KafkaOwnedLog:
         return KafkaOwnedLog(self._kafka, f"{self._prefix}.{name}")
 
+    async def cluster(self) -> str:
+        """The id of the cluster, which it was given when it was made. Raises LogUnavailable."""
+        admin = self._kafka.admin(client_id=self._client_id)
+        try:
+            await admin.start()
+            return str((await admin.describe_cluster())["cluster_id"])
+        except KafkaError as error:
+            raise _unavailable("asking for the cluster's id", error, self._kafka) from error
+        finally:
+            await closed(admin.close())
+
     async def replay(
         self, topic: Topic, starts: Mapping[int, int]
     ) -> AsyncIterator[tuple[int, list[ConsumerRecord]]]:

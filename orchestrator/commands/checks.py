@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
+from pathlib import Path
 
 from orchestrator.commands.closer_checks import (
     compared,
@@ -51,6 +52,7 @@ async def examine(roles: Sequence[str] = ()) -> list[Check]:
         ("chains", (Need.NODES, Need.CONTRACTS, Need.WALLETS), chains),
         ("clock", (Need.DATABASE,), clock),
         ("seals", (), seals),
+        ("STATE_DIR", (), states),
     ]
     for checks in await asyncio.gather(*(_looked(*look) for look in looks)):
         found += checks
@@ -219,6 +221,16 @@ async def seals(config: Config) -> list[Check]:
     from orchestrator.commands.seal_checks import seal_checks
 
     return await seal_checks(config)
+
+
+async def states(config: Config) -> list[Check]:
+    """Nothing when STATE_DIR is not set: then nothing is kept."""
+    from orchestrator.commands.state_checks import state_folder
+
+    place = config.settings.state_dir
+    if place is None:
+        return []
+    return [await asyncio.to_thread(state_folder, Path(place), config.settings.kafka_prefix)]
 
 
 async def clock(config: Config) -> list[Check]:

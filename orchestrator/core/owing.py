@@ -116,6 +116,14 @@ def pending(
     return None
 
 
+def at_rest(state: RequestState) -> bool:
+    """True for a request that owes nothing, whatever the terms are, until the log tells more of it:
+    such a state may be put away, and need not be looked at when a process starts."""
+    if state.stage is Stage.FAILED:
+        return state.evidence is None and not state.origin_retracted
+    return state.stage in (Stage.COMPLETED, Stage.REJECTED, Stage.RETRACTED)
+
+
 def _request(fact: Fact) -> Append:
     return Append(REQUESTS, fact)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import re
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -96,14 +97,28 @@ class ByHand:
         values = {name: self._here(service, value) for name, value in given.items()}
         return {**values, "METRICS_PORT": "", "PYTHONPATH": str(ROOT), "PATH": "", **more}
 
+    def _unnamed(self, service: str, environment: dict[str, str]) -> None:
+        """An unnamed volume is one container's own, also where a service has several."""
+        for place in unnamed(both()["services"][service]):
+            folder = tempfile.mkdtemp(prefix="volume-", dir=self.folder / service)
+            for name, value in environment.items():
+                if value == place:
+                    environment[name] = folder
+
     def start(self, service: str, **more: str) -> Container:
         for name in ("data", "tmp"):
             (self.folder / service / name).mkdir(parents=True, exist_ok=True)
         container = Container(service, self.supervisor, self.folder / service)
         container.arguments = self.arguments(service)
         container.environment = self.environment(service, **more)
+        self._unnamed(service, container.environment)
         container.start_blocking()
         return container
+
+
+def unnamed(service: Mapping[str, Any]) -> list[str]:
+    """Folders with an unnamed volume."""
+    return [entry for entry in service.get("volumes", []) if ":" not in entry]
 
 
 class Container(Part):

@@ -18,6 +18,7 @@ from orchestrator.config import CHAIN_SETTINGS, FILE_SETTINGS, Config, Need, Set
 from projections.health_routes import routes as health_routes
 from streams.topics import TOPIC_CONFIG
 from tests import containers
+from tests.deploy.composed import unnamed
 from tests.deploy.shape import (
     CHAIN_IDS,
     COMPOSE,
@@ -266,7 +267,23 @@ def test_containers_may_do_little(name):
     assert service["logging"]["options"].keys() == {"max-size", "max-file"}
     assert "ports" not in service
     named = compose()["volumes"]
-    assert all(entry.split(":")[0] in named for entry in service.get("volumes", []))
+    bound = set(service.get("volumes", [])) - set(unnamed(service))
+    assert all(entry.split(":")[0] in named for entry in bound)
+
+
+def test_what_rests_is_kept_by_each_worker_for_itself():
+    """No name, or two replicas would share it; the image's folder gives the volume its owner."""
+    holders = {name: unnamed(service) for name, service in services().items()}
+    assert {name: found for name, found in holders.items() if found} == {
+        "worker": [own()["worker"]["environment"]["STATE_DIR"]]
+    }
+    [folder] = holders["worker"]
+    uid, gid = own()["worker"]["user"].split(":")
+    text = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
+    service = text[text.index("AS service") : text.index("AS tools")]
+    assert f"install -d -o {uid} -g {gid} -m 0700 {folder}" in service
+    given = {name for name, service in own().items() if "STATE_DIR" in service["environment"]}
+    assert given == {"worker"}
 
 
 def test_data_and_roles_without_outer_business_reach_no_outer_network():

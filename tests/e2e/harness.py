@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection
+from pathlib import Path
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -36,11 +37,18 @@ class World:
     def __init__(self, stack: EmbeddedStack, **settings: str) -> None:
         self.stack = stack
         self.environment = service_environment(stack, **settings)
-        self.service = self.part("service", "run", api=True)
+        self.service = self.part("service", "run", api=True, keeping=True)
 
-    def part(self, name: str, *arguments: str, api: bool = False) -> Service:
+    def part(self, name: str, *arguments: str, api: bool = False, keeping: bool = False) -> Service:
+        """With `keeping`, its requests at rest are found again by the next process of that name."""
         port = free_port() if api else None
-        return Service(self.stack, name, arguments, self.environment, api_port=port)
+        environment = dict(self.environment)
+        if keeping:
+            environment["STATE_DIR"] = str(self.states(name))
+        return Service(self.stack, name, arguments, environment, api_port=port)
+
+    def states(self, name: str) -> Path:
+        return self.stack.data_dir / "states" / name
 
     async def get(self, path: str, service: Service | None = None) -> Any:
         url = f"{(service or self.service).base_url}{path}"

@@ -30,11 +30,13 @@ EVERY_PARTITION = list(range(REQUESTS.partitions))
 
 
 class Pairs:
-    """Two processes of each role, and one that answers questions."""
+    """Two processes of each role, each with states of its own, and one that answers questions."""
 
     def __init__(self, world: World) -> None:
         self.pairs: dict[str, list[Service]] = {
-            role: [world.part(f"pair-{role}-{number}", *arguments) for number in (1, 2)]
+            role: [
+                world.part(f"pair-{role}-{number}", *arguments, keeping=True) for number in (1, 2)
+            ]
             for role, arguments in COMMANDS.items()
             if role != "api"
         }

@@ -9,6 +9,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from orchestrator.metric_catalogue import CATALOGUE, PREFIX, Kind
+from schemas.topics import REQUESTS
 from tests.e2e.harness import World, until
 
 ONLY_WITH_AN_EVENT = {
@@ -82,6 +83,11 @@ async def test_a_run_exposes_the_catalogue_and_it_is_true(world: World) -> None:
     head = value(found, "chain_head_block", **lane) or 0
     assert abs(head - await world.block_number(chain_id)) < 30
     assert value(found, "chain_head_age_seconds", **lane) is not None
+    for role in ("decide", "sign"):
+        kept = {"role": role, "place": "disk"}
+        assert value(found, "book_partitions", **kept) == REQUESTS.partitions
+        assert (value(found, "book_resting_bytes", **kept) or 0) > 0
+        assert value(found, "book_partitions", role=role, place="memory") == 0
     lagging = {sample.labels["group"] for sample in found[PREFIX + "consumer_lag_records"].samples}
     assert {"projection", "orchestrator-decide", "orchestrator-sign"} <= lagging
     queues = await world.get("/metrics/queues")

@@ -184,7 +184,7 @@ DEFECTS = {
     "deaf to pauses": Defect(
         lambda: Agents(lane_owner=DeafToPauses), ("sent to a node while paused", "prepared"), 50
     ),
-    "deaf desk": Defect(lambda: Agents(desk=DeafDesk), ("sent to KMS while paused",), 40),
+    "deaf desk": Defect(lambda: Agents(desk=DeafDesk), ("sent to KMS while paused",), 40, start=70),
     "signs what is not cleared": Defect(
         lambda: Agents(desk=SignsWhatIsNotCleared), ("sent to KMS uncleared",), 100, start=116
     ),

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from functools import lru_cache, partial
 
+from orchestrator.adapters.kafka_log import partition_of
 from orchestrator.core.contract import DecodedEvent, Profile
 from orchestrator.core.lanes import LaneState
 from orchestrator.core.lanes import evolve as evolve_lane
@@ -37,7 +38,8 @@ from schemas.requests import (
     RequestFailed,
 )
 from schemas.sequences import SequenceFact
-from schemas.topics import LANES, TOPICS
+from schemas.topics import LANES, REQUESTS, TOPICS
+from streams.books import Book
 from streams.judging import RESUMED_AT_MOST
 from tests.simulation.broker import Entry
 from tests.simulation.chain import Block, Chain
@@ -419,11 +421,14 @@ class Oracle:
         if state != self.lanes.get(state.key):
             self._violated("a lane's owner differs from the log", who=who, lane=state.key)
 
-    def compare(self, who: str, states: Iterable[RequestState]) -> None:
-        """A running book holds what a replay from zero gives."""
-        for state in states:
-            if state != self.requests.get(state.key):
-                self._violated("a book differs from the log", who=who, request=state.key)
+    def compare(self, who: str, book: Book) -> None:
+        """A running book holds what a replay from zero gives: in memory, or put away."""
+        awake = {state.key for state in book.states()}
+        owned = {key for key in self.requests if partition_of(REQUESTS, key) in book.partitions}
+        for key in sorted(awake | owned):
+            state = book.state(key)
+            if state != self.requests.get(key) and not (state is None and not book.is_ready):
+                self._violated("a book differs from the log", who=who, request=key)
 
     def _violated(self, what: str, **details: object) -> None:
         self._story.violated(what, **details)

@@ -149,7 +149,7 @@ class Run:
             world.oracle.at_the_end(self.load.rejected)
         for worker in self.faults.workers:
             for book in worker.books:
-                world.oracle.compare(worker.process.name, book.states())
+                world.oracle.compare(worker.process.name, book)
             for owner in worker.lane_owners():
                 world.oracle.compare_lane(worker.process.name, owner.state)
             for held in worker.sequence_owners():

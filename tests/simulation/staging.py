@@ -213,8 +213,8 @@ class Play:
             loop.run(script.done)
             for worker in faults.workers:
                 for book in worker.books:
-                    for state in book.states():
-                        if state != self.ledger.states.get(state.key):
+                    for key in {*self.ledger.states, *(one.key for one in book.states())}:
+                        if book.state(key) not in (None, self.ledger.states.get(key)):
                             self.problems.append(f"{worker.process.name} holds other than the log")
             story.over = True
             loop.close()

@@ -35,10 +35,12 @@ from tests.simulation.broker import Broker, SimulatedLog
 from tests.simulation.chain import Chain
 from tests.simulation.groups import Group, Member
 from tests.simulation.guard import SimulatedGuard
+from tests.simulation.informing import Own, informed
 from tests.simulation.loop import Process, SimulatedLoop
 from tests.simulation.node import Manners, SimulatedNode
 from tests.simulation.oracle import Oracle
 from tests.simulation.outside import Kuro, SimulatedKms, SimulatedKuroSource
+from tests.simulation.shelves import Shelves, SimulatedArchive
 from tests.simulation.story import Story
 from tests.simulation.wire import Wire
 
@@ -80,6 +82,7 @@ class World:
     terms: Terms
     agents: Agents
     policed: bool = False
+    shelves: Shelves = field(default_factory=Shelves)
 
     def unix_seconds(self) -> float:
         return self.loop.unix_seconds
@@ -146,8 +149,11 @@ class Worker:
             error = task.exception()
             self.world.story.violated("an agent ended", who=self.process.name, error=repr(error))
 
+    def _book(self, role: str) -> Book:
+        return Book(self.log, partial(SimulatedArchive, self.world.shelves, role, self.process))
+
     def _deciding(self) -> None:
-        book = Book(self.log)
+        book = self._book("decide")
         decider = self.world.agents.decider(book, self.log, self.world.terms, self.controls)
         self.controls.hear(decider.hear)
         decider.memory = self.world.agents.memory  # type: ignore[attr-defined]
@@ -162,7 +168,8 @@ class Worker:
 
     def _signing(self) -> None:
         world = self.world
-        book = Book(self.log)
+        book = self._book("sign")
+        gate = self._gate() if world.agents.gated else None
         desk = world.agents.desk(
             book,
             self.log,
@@ -171,15 +178,20 @@ class Worker:
             world.settings.kms_concurrency,
             self.controls,
             world.guard if world.agents.guarded else None,
-            self._gate() if world.agents.gated else None,
+            gate,
         )
         self.controls.hear(desk.hear)
         self.books.append(book)
         member = self._member("sign")
-        member.owns(book.expect, desk.own)
+        own = desk.own if gate is None else self._informed(desk, book, gate)
+        member.owns(book.expect, own)
         member.reads(REQUESTS, desk.read)
         self._running(asyncio.create_task(desk.run(), name="sign"))
         member.start()
+
+    def _informed(self, desk: SigningDesk, book: Book, gate: Gate) -> Own:
+        world = self.world
+        return informed(desk, book, gate, world.oracle, world.broker, world.story)
 
     def _gate(self) -> Gate:
         names = {number: one.profile.contract_id for number, one in self.world.terms.chains.items()}

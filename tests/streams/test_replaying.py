@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from structlog.testing import capture_logs
 
+from orchestrator.adapters.sqlite_archive import SqliteArchive
 from orchestrator.core.lifecycle import Stage
 from schemas.base import Record
 from schemas.requests import ApprovalDrafted, ApprovalSigned
@@ -18,6 +20,7 @@ from streams.signing import SigningDesk
 from tests.core.facts import CHAIN, KEY, TERMS, cancelled, given_up, received
 
 from .test_books import SEAT, Entry, at
+from .test_resting import sqlite
 
 
 class SlowLog:
@@ -110,6 +113,37 @@ async def test_no_signature_is_asked_for_what_the_rest_of_the_log_gives_up(ends)
     running.cancel()
     assert len(signer.asked) == (0 if ends else 1)
     assert [type(fact) for fact in writer.facts] == ([] if ends else [ApprovalSigned])
+
+
+@pytest.mark.parametrize("ends", [False, True])
+async def test_what_was_put_away_is_no_end_either(tmp_path, ends):
+    """A file ends somewhere; what it says is signed only when all that came after is read too."""
+    first = [at(0, received()), at(1, await draft())]
+    rest = [at(2, cancelled()), at(3, given_up(attempt=1))] if ends else []
+    make = partial(sqlite, tmp_path / "s", every=1)
+    before = SlowLog(first, [])
+    before.go_on.set()
+    book = Book(before, make)
+    await book.own({SEAT})
+    [page] = book._pages.values()
+    page.archive.close()
+    reader, writer, signer = SlowLog(first[-1:], rest), Writer(), Signer()
+    book = Book(reader, make)
+    desk = SigningDesk(book, writer, signer, TERMS, 8, Calm())
+    running = asyncio.create_task(desk.run())
+    owning = asyncio.create_task(desk.own({SEAT}))
+    await reader.halfway.wait()
+    desk.hear(None)
+    await breathe()
+    drafted = book.state(KEY)
+    assert drafted is not None and drafted.stage is Stage.DRAFTED and not book.is_ready
+    assert signer.asked == [] and writer.facts == []
+    reader.go_on.set()
+    await owning
+    await breathe()
+    running.cancel()
+    assert isinstance(book._pages[SEAT].archive, SqliteArchive)
+    assert len(signer.asked) == (0 if ends else 1)
 
 
 async def test_no_draft_is_owed_before_the_whole_partition_is_read():

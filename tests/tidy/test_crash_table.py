@@ -26,6 +26,7 @@ ELSEWHERE = (
     "a webhook's place moves on",
     "a day is sealed",
     "the gate pauses a chain",
+    "states are put away",
 )
 """Effects that real parts are killed at, not the simulation."""
 DECIDED = {"RequestRejected", "ApprovalDrafted", "ApprovalSigned"}

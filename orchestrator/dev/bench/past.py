@@ -6,14 +6,16 @@ chain is not asked about them: a completed request owes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from aiokafka import TopicPartition
 
 from orchestrator.adapters.kafka_log import partition_of
 from orchestrator.kafka_access import KafkaAccess
 from schemas.base import Record, RequestType, encode_headers, encode_value
-from schemas.evm import EventName
+from schemas.evm import ContractEvent, EventName
+from schemas.kuro import MintOk, Via
 from schemas.requests import (
     ApprovalDrafted,
     ApprovalSigned,
@@ -25,7 +27,7 @@ from schemas.requests import (
     RequestReceived,
     SubmissionReported,
 )
-from schemas.topics import EVM_EVENTS, KURO_EVENTS, LANES, REQUESTS
+from schemas.topics import EVM_EVENTS, KURO_EVENTS, LANES, REQUESTS, Topic
 
 FACTS_PER_REQUEST = 8
 _AT = "2026-01-01T00:00:00.000Z"
@@ -34,15 +36,15 @@ _HASH = "0x" + "d" * 56 + "00000000"
 _ADDRESS = "0x00000000000000000000000000000000000A11CE"
 
 
-def life() -> list[RequestFact]:
+def life(chain_id: int = 5920) -> list[RequestFact]:
     """All facts of one completed mint on `requests`."""
-    seat = f"5920:{_HASH}:0"
+    seat = f"{chain_id}:{_HASH}:0"
     return [
         RequestReceived(
             request_key=_KEY,
             request_id=_KEY,
             type=RequestType.MINT,
-            chain_id=5920,
+            chain_id=chain_id,
             user=_ADDRESS,
             amount=str(10**18),
             fiat_ref="wire-1",
@@ -75,7 +77,7 @@ def life() -> list[RequestFact]:
         ),
         EvidenceReported(
             request_key=_KEY,
-            chain_id=5920,
+            chain_id=chain_id,
             event=EventName.MINTED,
             account=_ADDRESS,
             amount=10**18,
@@ -88,9 +90,12 @@ def life() -> list[RequestFact]:
     ]
 
 
-def values(requests: int) -> Iterator[tuple[str, list[bytes]]]:
+def values(requests: int, chain_id: int = 5920) -> Iterator[tuple[str, list[bytes]]]:
     """By request key, the encoded facts of each request, in order."""
-    template = [encode_value(Record(fact, _AT)) for fact in life()]
+    return _retold([encode_value(Record(fact, _AT)) for fact in life(chain_id)], requests)
+
+
+def _retold(template: list[bytes], requests: int) -> Iterator[tuple[str, list[bytes]]]:
     for number in range(requests):
         key = f"past-{number:08d}"
         old, new = (_KEY.encode(), key.encode())
@@ -98,25 +103,70 @@ def values(requests: int) -> Iterator[tuple[str, list[bytes]]]:
         yield key, [value.replace(old, new).replace(*hashes) for value in template]
 
 
-async def write(kafka: KafkaAccess, requests: int) -> int:
+async def write(kafka: KafkaAccess, requests: int, chain_id: int = 5920) -> int:
     """Append the past of so many requests; how many facts that is."""
+    headers = [encode_headers(Record(fact, _AT))[:2] for fact in life()]
+    items = (
+        (key, value, about)
+        for key, facts in values(requests, chain_id)
+        for value, about in zip(facts, headers, strict=True)
+    )
+    return await _append(kafka, REQUESTS, items)
+
+
+async def write_grounds(kafka: KafkaAccess, requests: int, chain_id: int) -> int:
+    """Append what the conservation gate reads of so many requests: Kuro's fact of each, and its
+    mint, on a chain that nobody follows: no contract's supply is compared with these."""
+    allowed = MintOk(
+        request_id=_KEY,
+        user=_ADDRESS,
+        amount=str(10**18),
+        fiat_ref="wire-1",
+        chain_id=chain_id,
+        timestamp_ms=1,
+        via=Via.SOCKET,
+    )
+    minted = ContractEvent(
+        chain_id=chain_id,
+        block_number=1,
+        block_hash=_HASH,
+        block_timestamp=1,
+        tx_hash=_HASH,
+        log_index=0,
+        contract=_ADDRESS,
+        event=EventName.MINTED,
+        request_id=_KEY,
+        account=_ADDRESS,
+        amount=10**18,
+    )
+    count = 0
+    for topic, fact in ((KURO_EVENTS, allowed), (EVM_EVENTS, minted)):
+        record = Record(fact, _AT)
+        about = encode_headers(record)[:2]
+        items = (
+            (fact.key if topic is EVM_EVENTS else key, raws[0], about)
+            for key, raws in _retold([encode_value(record)], requests)
+        )
+        count += await _append(kafka, topic, items)
+    return count
+
+
+async def _append(kafka: KafkaAccess, topic: Topic, items: Iterable[tuple[str, bytes, Any]]) -> int:
     producer = kafka.producer(acks="all", max_batch_size=900_000, linger_ms=0)
     await producer.start()
-    headers = [encode_headers(Record(fact, _AT))[:2] for fact in life()]
-    batches = {number: producer.create_batch() for number in range(REQUESTS.partitions)}
+    batches = {number: producer.create_batch() for number in range(topic.partitions)}
     count = 0
-    for key, facts in values(requests):
-        seat = partition_of(REQUESTS, key)
-        for value, about in zip(facts, headers, strict=True):
-            item = {"timestamp": None, "key": key.encode(), "value": value, "headers": about}
-            if batches[seat].append(**item) is None:
-                await producer.send_batch(batches[seat], REQUESTS.name, partition=seat)
-                batches[seat] = producer.create_batch()
-                batches[seat].append(**item)
-            count += 1
+    for key, value, about in items:
+        seat = partition_of(topic, key)
+        item = {"timestamp": None, "key": key.encode(), "value": value, "headers": about}
+        if batches[seat].append(**item) is None:
+            await producer.send_batch(batches[seat], topic.name, partition=seat)
+            batches[seat] = producer.create_batch()
+            batches[seat].append(**item)
+        count += 1
     for seat, batch in batches.items():
         if batch.record_count():
-            await producer.send_batch(batch, REQUESTS.name, partition=seat)
+            await producer.send_batch(batch, topic.name, partition=seat)
     await producer.stop()
     return count
 

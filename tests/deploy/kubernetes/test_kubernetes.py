@@ -149,6 +149,24 @@ def test_containers_are_hardened_probed_and_bounded(overlay):
         assert spread == {"topology.kubernetes.io/zone", "kubernetes.io/hostname"}
 
 
+@overlays
+def test_what_rests_is_kept_on_the_disk_of_the_pod_s_node(overlay):
+    """Of those that fold requests, each pod for itself: no claim that a scaler would leave behind,
+    and no memory of the pod's."""
+    for found in of_kind(overlay, "Deployment").values():
+        pod, container = found["spec"]["template"]["spec"], container_of(found)
+        given = {item["name"]: item.get("value") for item in container["env"]}
+        kept = [mount for mount in container["volumeMounts"] if mount["name"] == "states"]
+        if role_of(found) not in ("decide", "sign"):
+            assert "STATE_DIR" not in given and not kept
+            continue
+        [mount] = kept
+        assert mount["mountPath"] == given["STATE_DIR"] and not mount.get("readOnly")
+        [volume] = [volume for volume in pod["volumes"] if volume["name"] == "states"]
+        assert set(volume["emptyDir"]) == {"sizeLimit"}
+        assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsUser"]
+
+
 def test_production_survives_a_machine_and_one_machine_needs_no_second():
     deployments = of_kind("production", "Deployment")
     assert deployments["orchestrator-api"]["spec"]["replicas"] == 3
