@@ -186,7 +186,7 @@ DEFECTS = {
     ),
     "deaf desk": Defect(lambda: Agents(desk=DeafDesk), ("sent to KMS while paused",), 40, start=70),
     "signs what is not cleared": Defect(
-        lambda: Agents(desk=SignsWhatIsNotCleared), ("sent to KMS uncleared",), 100, start=116
+        lambda: Agents(desk=SignsWhatIsNotCleared), ("sent to KMS uncleared",), 100, start=416
     ),
     "never recalls": Defect(lambda: Agents(decider=NeverRecalls), ("never came to an end",), 100),
     "gives up what is out": Defect(
