@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from orchestrator.commands.checks import Check, State
+from orchestrator.commands.findings import Check, State
 from orchestrator.errors import ArchiveUnavailable
 
 LITTLE_BYTES = 256 * 2**20
