@@ -1,12 +1,18 @@
 """No generated example fails a test by being slow: the machine may be busy; and the examples are
 the same in every run, others with `--hypothesis-profile=explore`. And what tests start
 can be interrupted, even where the tests themselves were started in the background of a shell, which
-has its jobs ignore SIGINT and their children with them."""
+has its jobs ignore SIGINT and their children with them. And a command that a test runs within its
+own process sets up logs for that test alone: loggers that were cached under it would write past
+whoever looks at lines later."""
 
 from __future__ import annotations
 
+import logging
 import signal
+from collections.abc import Iterator
 
+import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -15,3 +21,14 @@ settings.load_profile("patient")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    config, root = structlog.get_config(), logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    yield
+    if structlog.get_config() != config:
+        structlog.configure(**config)
+        root.setLevel(level)
+        root.handlers[:] = handlers
