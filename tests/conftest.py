@@ -2,14 +2,16 @@
 the same in every run, others with `--hypothesis-profile=explore`. And what tests start
 can be interrupted, even where the tests themselves were started in the background of a shell, which
 has its jobs ignore SIGINT and their children with them. And a command that a test runs within its
-own process sets up logs for that test alone: loggers that were cached under it would write past
-whoever looks at lines later."""
+own process sets up logs for that test alone, without loggers that are cached: they would write past
+whoever looks at lines later, and the simulation's stories are made of lines."""
 
 from __future__ import annotations
 
 import logging
 import signal
 from collections.abc import Iterator
+from functools import wraps
+from typing import Any
 
 import pytest
 import structlog
@@ -21,6 +23,16 @@ settings.load_profile("patient")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+_configure = structlog.configure
+
+
+@wraps(_configure)
+def _without_caching(*arguments: Any, **settings: Any) -> None:
+    _configure(*arguments, **(settings | {"cache_logger_on_first_use": False}))
+
+
+structlog.configure = _without_caching
 
 
 @pytest.fixture(autouse=True)
