@@ -10,7 +10,7 @@ from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
 
 from orchestrator.errors import LogUnavailable
 from orchestrator.kafka_access import KafkaAccess
-from orchestrator.kafka_clients import asked
+from orchestrator.kafka_clients import asked, reason_of
 from orchestrator.kafka_rights import RIGHTS, rules_of
 
 OPERATIONS = {"READ": 3, "WRITE": 4, "CREATE": 5, "DESCRIBE": 8, "DESCRIBE_CONFIGS": 10}
@@ -97,8 +97,12 @@ async def _allowed(access: KafkaAccess, topics: Iterable[str]) -> dict[str, int]
     """By topic, one bit an operation; topics that may not even be seen have none."""
     try:
         answer = await asked(access, _Asking(list(topics)))
-    except (KafkaError, NotImplementedError) as error:  # the latter: a broker older than 2.3
-        raise LogUnavailable(f"what is allowed cannot be asked: {error!r}") from error
+    except NotImplementedError:  # so aiokafka names a broker that does not speak this version
+        text = "the brokers do not tell what is allowed (KIP-430, Kafka 2.3): look at their ACLs"
+        raise LogUnavailable(text) from None
+    except KafkaError as error:
+        text = f"what is allowed cannot be asked: {reason_of(error, access)}"
+        raise LogUnavailable(text) from error
     return dict(_read(answer.topics))
 
 

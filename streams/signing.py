@@ -230,7 +230,8 @@ class SigningDesk:
 
     async def _signature(self, owed: Sign) -> tuple[str, str]:
         """And its address. Of a mint, all is read meanwhile that operators had ordered when KMS was
-        asked. Raises SigningError, LogUnavailable."""
+        asked; and once more, where this process slept so long that what it read may be of long ago.
+        Raises SigningError, LogUnavailable."""
         if owed.approval.type is not RequestType.MINT:
             return await self._signer.sign(owed.digest), await self._signer.address()
         looking = asyncio.create_task(self._controls.caught_up(), name="look at controls")
@@ -240,6 +241,8 @@ class SigningDesk:
             await looking
         finally:
             looking.cancel()
+        if self._controls.stale() is not None:
+            await self._controls.caught_up()
         return signature, await self._signer.address()
 
     def _conserved(self, owed: Sign, since: float, hurry: asyncio.Event) -> bool:

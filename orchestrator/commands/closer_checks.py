@@ -14,6 +14,7 @@ from orchestrator.errors import OrchestratorError, SigningProblem
 LAGGING_SECONDS = 60
 """Of a node's newest block behind that of another node of the chain."""
 REBUILD = f"an older archive was restored? orchestrator rebuild --shorter-log; see {RUNBOOK}"
+NOT_TOLD = "compare with orchestrator topics acls as an administrator; see the line on Kafka"
 PERMIT = "run deploy/security/kafka-acls.sh (of orchestrator topics acls --sh) as an administrator"
 
 
@@ -59,7 +60,7 @@ async def kafka_rights(config: Config, roles: Sequence[str]) -> list[Check]:
         try:
             absent = await lacking(config.kafka, role, prefix)
         except OrchestratorError as error:
-            checks.append(Check(subject, State.WARNING, str(error), "see Kafka"))
+            checks.append(Check(subject, State.WARNING, str(error), NOT_TOLD))
             continue
         if absent:
             detail = f"this principal may not {', '.join(absent)}"

@@ -42,6 +42,7 @@ REMEMBERED = {
     44679: "the model dropped a process that was awake from its group, and never let it join again",
     56252: "a cancelled call that a node had refused got no no-op, and its lane stood still",
     42513: "as 56252",
+    114906: "who slept between its look at the policy and its append signed what nobody recalled",
     1090: "a call out of gas behind another failure of its account was never judged",
 }
 """Seeds that once failed, and what they found."""

@@ -156,6 +156,22 @@ async def test_a_policy_that_came_while_kms_was_asked_throws_the_signature_away(
         assert len(running.signer.asked) == 2, "the first signature was thrown away"
 
 
+async def test_who_slept_after_its_look_looks_again_before_it_appends(monkeypatch):
+    """The policy came after the end was told, and no decider was awake to recall the draft."""
+    running = Running()
+    async with running:
+        assert (len(running.signer.asked), running.topic.asked) == (1, 1)
+        running.topic.apply(AFTER, readable=False)
+        woken_at = asyncio.get_running_loop().time() + controls_module.STALE_SECONDS + 1
+        monkeypatch.setattr(controls_module, "_now", lambda: woken_at)
+        running.signer.may_answer.set()
+        await breathe()
+        assert (running.writer.facts, running.topic.asked) == ([], 2)
+        running.topic.catch_up()
+        await breathe()
+        assert running.writer.facts == [], "the policy in force has not cleared it"
+
+
 async def test_no_signature_without_an_answer_about_the_end(monkeypatch):
     async def no_time(*_):
         await asyncio.sleep(0)
